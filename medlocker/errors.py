@@ -1,0 +1,90 @@
+"""Errors a user can act on. Each message says what happened, why, and what to do next.
+
+The command line catches `MedLockerError` once and prints its message; everything else is a bug and keeps its trace.
+"""
+
+
+class MedLockerError(Exception):
+    """Base of every error MedLocker raises on purpose.
+
+    Args:
+        what: what happened, naming the file or option.
+        why: the reason, if it is not plain from `what`.
+        fix: the next step for the user.
+    """
+
+    def __init__(self, what: str, *, why: str | None = None, fix: str | None = None) -> None:
+        self.what, self.why, self.fix = what, why, fix
+        super().__init__(what, why, fix)
+
+    def __str__(self) -> str:
+        parts = [self.what.rstrip(".") + "."]
+        if self.why:
+            parts.append(self.why.rstrip(".") + ".")
+        if self.fix:
+            parts.append(self.fix.rstrip(".") + ".")
+        return " ".join(parts)
+
+
+class SettingsError(MedLockerError):
+    """An option or a combination of options is not valid."""
+
+
+class DatasetError(MedLockerError):
+    """A data set, or its labels, cannot be used as given."""
+
+
+class ImageReadError(MedLockerError):
+    """An image file is missing, empty, truncated, or of a kind that cannot be stored losslessly."""
+
+
+class LogoError(MedLockerError):
+    """The logo file cannot be used as a mark."""
+
+
+class InfeasiblePlacementError(MedLockerError):
+    """No position on the image satisfies the placement constraints."""
+
+
+class ModelError(MedLockerError):
+    """A source, target or weights file cannot be loaded or does not fit the data."""
+
+
+class ProviderError(ModelError):
+    """ONNX Runtime does not run on the execution provider that was asked for."""
+
+
+class ReleaseError(MedLockerError):
+    """A release folder or its manifest is missing, incomplete or altered."""
+
+
+class ResumeMismatchError(ReleaseError):
+    """An unfinished release was started with other settings or other data."""
+
+
+class IdentityError(MedLockerError):
+    """An identity file or public key is missing or unusable."""
+
+
+class UnlockError(MedLockerError):
+    """An image could not be restored."""
+
+
+class WrongKeyError(UnlockError):
+    """The key or identity does not open this document or image."""
+
+
+class AlteredImageError(UnlockError):
+    """The marked image is not the one that was released."""
+
+
+class MissingPacketError(UnlockError):
+    """The image carries no recovery packet."""
+
+
+class CorruptPacketError(UnlockError):
+    """The recovery packet fails authentication or is malformed."""
+
+
+class TrackingError(MedLockerError):
+    """The tracking store cannot be reached or refuses the run."""
