@@ -1,0 +1,1 @@
+"""Files the package ships: the default logo and the script that draws it."""
