@@ -88,3 +88,15 @@ class CorruptPacketError(UnlockError):
 
 class TrackingError(MedLockerError):
     """The tracking store cannot be reached or refuses the run."""
+
+
+class MissingImageError(ImageReadError):
+    """An image file does not exist."""
+
+
+class EmptyImageError(ImageReadError):
+    """An image file holds no bytes."""
+
+
+class UnsupportedImageError(ImageReadError):
+    """An image is intact, but of a kind that cannot be stored losslessly."""

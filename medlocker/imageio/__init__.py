@@ -1,0 +1,22 @@
+"""Raster files in and out: stored pixels, the metadata worth keeping, recovery packets inside PNG."""
+
+from medlocker.imageio.metadata import Density, Metadata
+from medlocker.imageio.png import embed_packet, extract_packet
+from medlocker.imageio.reading import IMAGE_SUFFIXES, MAX_PIXELS, StoredImage, decode_image, read_image
+from medlocker.imageio.writing import encode_image, has_room_for_packet, release_name, write_atomic
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "Density",
+    "Metadata",
+    "StoredImage",
+    "decode_image",
+    "embed_packet",
+    "encode_image",
+    "extract_packet",
+    "has_room_for_packet",
+    "read_image",
+    "release_name",
+    "write_atomic",
+]
