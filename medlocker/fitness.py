@@ -1,0 +1,88 @@
+"""Fitness of a marked image: what an ensemble of source networks still believes (Eq. 3 and 8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from medlocker.blending import Pixels
+from medlocker.classifiers import Classifier, Preprocessing
+from medlocker.errors import ModelError, SettingsError
+from medlocker.preprocessing import network_input
+
+
+class Ensemble:
+    """Source networks with weights β that sum to 1; its probability is the weighted mean of their softmax outputs.
+
+    Source: Eq. 8, READINGS 15. One network alone is an ensemble of one.
+
+    Args:
+        members: source networks, all with the same classes and on one device.
+        weights: one β per member, positive, summing to 1; None for equal ones.
+
+    Raises:
+        SettingsError: no member, or weights that do not fit.
+        ModelError: members differ in their number of classes or their device.
+    """
+
+    def __init__(self, members: Sequence[Classifier], weights: Sequence[float] | None = None) -> None:
+        if not members:
+            raise SettingsError("no source network was named", fix="name one with --sources")
+        self.members = tuple(members)
+        self.weights = tuple(weights) if weights is not None else (1 / len(members),) * len(members)
+        if len(self.weights) != len(members) or min(self.weights) <= 0 or not math.isclose(sum(self.weights), 1.0):
+            raise SettingsError(
+                f"weights {self.weights} for {len(members)} sources",
+                why="there must be one positive weight a source, and they must sum to 1",
+            )
+        self._check_members()
+
+    def _check_members(self) -> None:
+        first = self.members[0]
+        for member in self.members[1:]:
+            if member.num_classes != first.num_classes:
+                raise ModelError(
+                    f"source {member.name} has {member.num_classes} classes, {first.name} has {first.num_classes}",
+                    fix="use sources trained for the same classes",
+                )
+            if member.device != first.device:
+                raise ModelError(f"source {member.name} is on {member.device}, {first.name} on {first.device}")
+
+    @property
+    def num_classes(self) -> int:
+        """Classes every member tells apart."""
+        return self.members[0].num_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs are expected."""
+        return self.members[0].device
+
+    @property
+    def preprocessings(self) -> tuple[Preprocessing, ...]:
+        """The distinct inputs its members need, in a stable order."""
+        return tuple(dict.fromkeys(member.preprocessing for member in self.members))
+
+    def probabilities(self, inputs: Mapping[Preprocessing, torch.Tensor]) -> torch.Tensor:
+        """Mean class probabilities.
+
+        Source: Eq. 8.
+
+        Args:
+            inputs: for each of `preprocessings`, (B, 3, S, S) float32 on `device`.
+
+        Returns:
+            (B, K) float32 on `device`.
+        """
+        weighted = [
+            beta * member.probabilities(inputs[member.preprocessing])
+            for member, beta in zip(self.members, self.weights, strict=True)
+        ]
+        return torch.stack(weighted).sum(0)
+
+    def read(self, pixels: Pixels) -> torch.Tensor:
+        """Mean class probabilities of one stored image, (K,) float32 on the CPU."""
+        inputs = {p: network_input(pixels, p)[None].to(self.device) for p in self.preprocessings}
+        return self.probabilities(inputs)[0].cpu()

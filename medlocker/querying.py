@@ -1,0 +1,242 @@
+"""Run the searches of many images against the sources at once, with full batches and exact query counts.
+
+Rows of one image follow each other (a hop needs the answer to the one before), rows of different images do not: the
+engine keeps a few images in flight and fills every batch from whichever has rows waiting. A finished image leaves at
+once and the next takes its place, so memory does not grow with the data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from medlocker.blending import Placement
+from medlocker.fitness import Ensemble
+from medlocker.rendering import PreparedImage
+from medlocker.search import Individuals, Scores, Search, SearchSpace
+
+FITNESS_DECIMALS = 6
+"""Fitness is rounded before the search sees it, so that float32 noise below this does not steer it."""
+
+
+def image_generator(seed: int, image_id: str, purpose: str = "search") -> np.random.Generator:
+    """Randomness of one image: the same whatever the batch, the worker or the order.
+
+    Args:
+        seed: the run's seed, at least 0.
+        image_id: the record's id.
+        purpose: separates independent uses of the same seed and image.
+    """
+    words = np.frombuffer(hashlib.sha256(f"{purpose}\0{image_id}".encode()).digest(), dtype="<u4")
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *words.tolist()])))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A placement and what the sources make of it.
+
+    Attributes:
+        placement: α, x, y.
+        confidence: mean probability of the class to leave, f_t in 0–1.
+        fooled: whether another class has the largest mean probability.
+    """
+
+    placement: Placement
+    confidence: float
+    fooled: bool
+
+
+@dataclass(frozen=True, eq=False)
+class SearchJob:
+    """One image to search.
+
+    Attributes:
+        id: the record's id.
+        image: on the query device.
+        space: what the search may choose.
+        label: the class to leave.
+        rng: this image's own generator.
+        search: the search it goes through.
+    """
+
+    id: str
+    image: PreparedImage
+    space: SearchSpace
+    label: int
+    rng: np.random.Generator
+    search: Search[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """What a search found for one image.
+
+    Attributes:
+        id: the record's id.
+        best: the placement with the lowest confidence.
+        alternatives: the best distinct placements, best first; the first is `best`.
+        queries: marked candidates the sources were asked about; none is asked twice.
+        curve: lowest confidence after the first population and after each generation.
+    """
+
+    id: str
+    best: Scored
+    alternatives: tuple[Scored, ...]
+    queries: int
+    curve: tuple[float, ...]
+
+
+@dataclass(eq=False)
+class _Running:
+    """One image in flight."""
+
+    job: SearchJob
+    state: Any
+    asked: Individuals = field(default_factory=lambda: np.empty((0, 3), dtype=np.int64))
+    waiting: Individuals = field(default_factory=lambda: np.empty((0, 3), dtype=np.int64))
+    sent: int = 0
+    unanswered: int = 0
+    answers: dict[tuple[int, ...], tuple[float, bool]] = field(default_factory=dict)
+    curve: list[float] = field(default_factory=list)
+    lowest: float = float("inf")
+
+    def advance(self, stop_below: float | None) -> bool:
+        """Tell and ask until rows wait for the sources; True when the search is over."""
+        while not self.waiting[self.sent :].size and not self.unanswered:
+            if len(self.asked):
+                self._tell()
+            if self.state.finished or (stop_below is not None and self.lowest < stop_below):
+                return True
+            self.asked = self.job.search.ask(self.state, self.job.space, self.job.rng)
+            fresh = dict.fromkeys(key for key in map(tuple, self.asked.tolist()) if key not in self.answers)
+            self.waiting, self.sent = np.array(list(fresh), dtype=np.int64).reshape(-1, 3), 0
+        return False
+
+    def _tell(self) -> None:
+        scores: Scores = np.array([self.answers[key][0] for key in map(tuple, self.asked.tolist())])
+        before = self.state.generation
+        self.state = self.job.search.tell(self.state, self.asked, scores, self.job.rng)
+        self.lowest = min(self.lowest, float(scores.min()))
+        if self.state.generation > before:
+            self.curve.append(self.lowest)
+
+    def take(self, room: int) -> Individuals:
+        rows = self.waiting[self.sent : self.sent + room]
+        self.sent += len(rows)
+        self.unanswered += len(rows)
+        return rows
+
+    def answer(self, rows: Individuals, confidence: npt.NDArray[np.float64], fooled: npt.NDArray[np.bool_]) -> None:
+        for key, value, success in zip(map(tuple, rows.tolist()), confidence.tolist(), fooled.tolist(), strict=True):
+            self.answers[key] = (value, success)
+        self.unanswered -= len(rows)
+
+    def result(self, keep: int) -> SearchResult:
+        ranked = sorted(self.answers.items(), key=lambda item: (item[1][0], item[0]))
+        scored = (Scored(Placement(*key), value, fooled) for key, (value, fooled) in ranked)
+        kept = distinct(scored, self.job.image.mark.size, keep)
+        return SearchResult(self.job.id, kept[0], kept, len(self.answers), tuple(self.curve))
+
+
+def distinct(ranked: Iterable[Scored], mark_size: tuple[int, int], keep: int) -> tuple[Scored, ...]:
+    """The first of a ranking whose footprints differ by at least a quarter of the mark in x or y.
+
+    Args:
+        ranked: best first.
+        mark_size: (M', N') px.
+        keep: how many at most.
+
+    Returns:
+        At most `keep`, at least one when `ranked` has one.
+    """
+    apart = (max(1, mark_size[0] // 4), max(1, mark_size[1] // 4))
+    kept: list[Scored] = []
+    for candidate in ranked:
+        _, x, y = candidate.placement
+        if all(abs(x - k.placement.x) >= apart[0] or abs(y - k.placement.y) >= apart[1] for k in kept):
+            kept.append(candidate)
+            if len(kept) == keep:
+                break
+    return tuple(kept)
+
+
+class QueryEngine:
+    """Feeds the sources full batches of candidates from the images in flight.
+
+    Args:
+        ensemble: the sources.
+        batch_size: rows of one forward pass; the last batches are padded to it, so that a row's answer does not
+            depend on how many others were left.
+        stop_below: end an image's search once its confidence is under this (READINGS 10); None runs the whole budget.
+        keep: how many distinct placements of each image are kept.
+        on_batch: told the number of rows answered, for progress.
+    """
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        *,
+        batch_size: int = 64,
+        stop_below: float | None = None,
+        keep: int = 8,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> None:
+        self._ensemble, self._batch_size = ensemble, batch_size
+        self._stop_below, self._keep, self._on_batch = stop_below, keep, on_batch
+
+    def run(self, jobs: Iterable[SearchJob]) -> Iterator[SearchResult]:
+        """Search every image.
+
+        Args:
+            jobs: drawn only as room comes free.
+
+        Yields:
+            One result an image, in the order in which searches end.
+        """
+        source = iter(jobs)
+        running: list[_Running] = []
+        while True:
+            while sum(len(r.waiting) - r.sent for r in running) < self._batch_size and (job := next(source, None)):
+                started = _Running(job, job.search.init())
+                started.advance(self._stop_below)
+                running.append(started)
+            if not running:
+                return
+            self._query(running)
+            for finished in [r for r in running if r.advance(self._stop_below)]:
+                running.remove(finished)
+                yield finished.result(self._keep)
+
+    def _query(self, running: list[_Running]) -> None:
+        room, parts = self._batch_size, []
+        for r in running:
+            rows = r.take(room)
+            room -= len(rows)
+            if len(rows):
+                parts.append((r, rows))
+            if not room:
+                break
+        probabilities = self._ensemble.probabilities(self._inputs(parts, room)).double().cpu().numpy()
+        start = 0
+        for r, rows in parts:
+            own = probabilities[start : start + len(rows)]
+            start += len(rows)
+            confidence = own[:, r.job.label].round(FITNESS_DECIMALS)
+            r.answer(rows, confidence, own.argmax(1) != r.job.label)
+        if self._on_batch:
+            self._on_batch(start)
+
+    def _inputs(self, parts: list[tuple[_Running, Individuals]], padding: int) -> dict[Any, torch.Tensor]:
+        inputs = {}
+        for preprocessing in self._ensemble.preprocessings:
+            rendered = [r.job.image.render(rows, preprocessing) for r, rows in parts]
+            if padding:
+                rendered.append(rendered[-1][-1:].expand(padding, -1, -1, -1))
+            inputs[preprocessing] = torch.cat(rendered) if len(rendered) > 1 else rendered[0]
+        return inputs

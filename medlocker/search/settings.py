@@ -1,0 +1,65 @@
+"""The searches by name, and the settings they share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medlocker.search.baselines import RandomPlacement
+from medlocker.search.evolution import Evolution, Search
+from medlocker.search.mutation import BasinHopping, RandomWalk, UniformResample
+
+SearchName = Literal["basin_hopping", "random_mutation", "random_walk", "random"]
+SEARCH_NAMES: tuple[SearchName, ...] = get_args(SearchName)
+
+
+class SearchSettings(BaseModel):
+    """Settings of a search; the defaults are the paper's (READINGS, paper settings).
+
+    Attributes:
+        name: which search.
+        population: N_p.
+        generations: N_g.
+        crossover_rate: CR.
+        iterations: N_iter, hops of one mutation.
+        step: s.
+        temperature: of the Metropolis criterion (READINGS 8).
+        budget: individuals of `random`; None for as many as basin hopping asks for with the same settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: SearchName = "basin_hopping"
+    population: Annotated[int, Field(ge=1, le=100_000)] = 50
+    generations: Annotated[int, Field(ge=0, le=10_000)] = 3
+    crossover_rate: Annotated[float, Field(ge=0, le=1)] = 0.9
+    iterations: Annotated[int, Field(ge=1, le=1000)] = 3
+    step: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    budget: Annotated[int, Field(ge=1)] | None = None
+
+
+def build_search(settings: SearchSettings) -> Search[Any]:
+    """The search a user named.
+
+    Args:
+        settings: name and parameters.
+
+    Returns:
+        A search ready for `init`.
+    """
+
+    def evolution(mutation: BasinHopping | UniformResample | RandomWalk) -> Evolution:
+        return Evolution(mutation, settings.population, settings.generations, settings.crossover_rate)
+
+    hopping = evolution(BasinHopping(settings.iterations, settings.step, settings.temperature))
+    match settings.name:
+        case "basin_hopping":
+            return hopping
+        case "random_mutation":
+            return evolution(UniformResample())
+        case "random_walk":
+            return evolution(RandomWalk(settings.iterations, settings.step))
+        case "random":
+            return RandomPlacement(settings.budget or hopping.max_queries, settings.population)

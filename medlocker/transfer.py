@@ -1,0 +1,324 @@
+"""Measure what a release does to networks: attack success on sources and on targets that were never queried.
+
+Every reading is made on stored pixels: the originals, the decoded saved files, and baselines blended the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from medlocker.blending import Mark, Pixels, Placement, colour_channels, footprint, lock, with_colour_patch
+from medlocker.classifiers import Classifier
+from medlocker.fitness import Ensemble
+from medlocker.metrics import AttackSuccess, Basis, Condition, GradeSuccess, Method, Proportion, attack_success, mcnemar
+from medlocker.preprocessing import network_input
+from medlocker.querying import QueryEngine, SearchJob, image_generator
+from medlocker.rendering import PreparedImage
+from medlocker.search import RandomPlacement, SearchSpace
+
+Role = Literal["source", "target"]
+ENSEMBLE_NAME = "ensemble"
+BASELINES: tuple[Method, ...] = ("random_single", "random_best", "box")
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredImage:
+    """One image as measurement needs it.
+
+    Attributes:
+        id: the record's id.
+        original: stored pixels before marking.
+        marked: stored pixels decoded from the saved file.
+        label: the class to leave.
+        mark: the mark that was blended in.
+        space: placements that were feasible.
+        placement: the placement that was chosen.
+        queries: candidates the search asked about.
+    """
+
+    id: str
+    original: Pixels
+    marked: Pixels
+    label: int
+    mark: Mark
+    space: SearchSpace
+    placement: Placement
+    queries: int
+
+
+class Network(BaseModel):
+    """A network that read the images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    role: Role
+    runtime: str
+    fingerprint: str
+
+
+class Readings(BaseModel):
+    """Every class every network read, image by image; what all tables are made from.
+
+    Attributes:
+        ids: the images, in order.
+        labels: the class to leave, per image.
+        networks: sources first.
+        methods: how marks were placed.
+        predictions: network → `clean` or a method → predicted class per image.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal["medlocker.readings/1"] = "medlocker.readings/1"
+    ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    networks: tuple[Network, ...]
+    methods: tuple[Method, ...]
+    predictions: dict[str, dict[str, tuple[int, ...]]]
+    source_network: Annotated[str, Field(min_length=1)]
+
+    def of(self, network: str, what: str) -> npt.NDArray[np.int64]:
+        """(n,) predicted classes."""
+        return np.array(self.predictions[network][what], dtype=np.int64)
+
+    @property
+    def truth(self) -> npt.NDArray[np.int64]:
+        """(n,) classes to leave."""
+        return np.array(self.labels, dtype=np.int64)
+
+
+def measure(
+    images: Callable[[], Iterable[MeasuredImage]],
+    ensemble: Ensemble,
+    targets: Sequence[Classifier],
+    *,
+    methods: Sequence[Method] = BASELINES,
+    seed: int = 0,
+    batch_size: int = 64,
+    on_progress: Callable[[int], None] | None = None,
+) -> Readings:
+    """Read originals, marked images and baselines with every network.
+
+    Args:
+        images: makes a fresh iteration over the images; called once, or twice where `random_best` is among `methods`.
+        ensemble: the sources.
+        targets: networks that were never queried.
+        methods: baselines to measure beside `searched`.
+        seed: of the baselines' randomness.
+        batch_size: rows of one forward pass.
+        on_progress: told the number of images just finished (of one pass).
+
+    Returns:
+        Predicted classes, from which `success_table` and `grade_table` are made.
+    """
+    best = _best_random(images(), ensemble, seed, batch_size, on_progress) if "random_best" in methods else {}
+    wanted: tuple[Method, ...] = ("searched", *methods)
+    readers = [*ensemble.members, *targets]
+    ids: list[str] = []
+    labels: list[int] = []
+    classes: dict[str, dict[str, list[int]]] = {}
+    stream = iter(images())
+    while chunk := list(islice(stream, max(1, batch_size // (1 + len(wanted))))):
+        ids += [i.id for i in chunk]
+        labels += [i.label for i in chunk]
+        variants = [_variants(i, wanted, seed, best) for i in chunk]
+        for what in ("clean", *wanted):
+            for name, predicted in _read([v[what] for v in variants], readers, ensemble).items():
+                classes.setdefault(name, {}).setdefault(what, []).extend(predicted)
+        if on_progress:
+            on_progress(len(chunk))
+    return Readings(
+        ids=tuple(ids),
+        labels=tuple(labels),
+        networks=_networks(ensemble, targets),
+        methods=wanted,
+        predictions={n: {w: tuple(p) for w, p in per.items()} for n, per in classes.items()},
+        source_network=_source_name(ensemble),
+    )
+
+
+def _source_name(ensemble: Ensemble) -> str:
+    return ensemble.members[0].name if len(ensemble.members) == 1 else ENSEMBLE_NAME
+
+
+def _networks(ensemble: Ensemble, targets: Sequence[Classifier]) -> tuple[Network, ...]:
+    def network(c: Classifier, role: Role) -> Network:
+        return Network(name=c.name, role=role, runtime=c.runtime, fingerprint=c.fingerprint)
+
+    whole: list[Network] = []
+    if len(ensemble.members) > 1:
+        members = "+".join(m.name for m in ensemble.members)
+        whole = [Network(name=ENSEMBLE_NAME, role="source", runtime=ensemble.members[0].runtime, fingerprint=members)]
+    return (*whole, *(network(m, "source") for m in ensemble.members), *(network(t, "target") for t in targets))
+
+
+def _read(pixels: Sequence[Pixels], readers: Sequence[Classifier], ensemble: Ensemble) -> dict[str, list[int]]:
+    """Predicted classes of some images by every network, and by the ensemble as a whole."""
+    inputs: dict[object, torch.Tensor] = {}
+    probabilities: dict[str, torch.Tensor] = {}
+    for reader in readers:
+        key = reader.preprocessing
+        if key not in inputs:
+            inputs[key] = torch.stack([network_input(p, key) for p in pixels])
+        probabilities[reader.name] = reader.probabilities(inputs[key].to(reader.device)).cpu()
+    if len(ensemble.members) > 1:
+        weighted = [b * probabilities[m.name] for m, b in zip(ensemble.members, ensemble.weights, strict=True)]
+        probabilities[ENSEMBLE_NAME] = torch.stack(weighted).sum(0)
+    return {name: p.argmax(1).tolist() for name, p in probabilities.items()}
+
+
+def _variants(
+    image: MeasuredImage, methods: Sequence[Method], seed: int, best: Mapping[str, Placement]
+) -> dict[str, Pixels]:
+    made: dict[str, Pixels] = {"clean": image.original}
+    for method in methods:
+        if method == "searched":
+            made[method] = image.marked
+        elif method == "random_single":
+            drawn = image.space.sample(image_generator(seed, image.id, "random_single"), 1)[0]
+            made[method] = lock(image.original, image.mark, Placement(*drawn.tolist()))
+        elif method == "random_best":
+            made[method] = lock(image.original, image.mark, best[image.id])
+        else:
+            made[method] = mean_colour_box(image.original, image.mark, image.placement)
+    return made
+
+
+def mean_colour_box(pixels: Pixels, mark: Mark, placement: Placement) -> Pixels:
+    """The image with its own mean colour over the mark's footprint: occlusion and nothing else.
+
+    Args:
+        pixels: the original image.
+        mark: gives the footprint's size.
+        placement: gives its place; α plays no part.
+
+    Returns:
+        A copy with an opaque box.
+    """
+    rows, columns = footprint(mark, placement, pixels.shape)
+    mean = colour_channels(pixels).reshape(-1, mark.colour.shape[2]).mean(0).round().astype(np.int64)
+    shape = colour_channels(pixels[rows, columns]).shape
+    return with_colour_patch(pixels, mark, placement, np.broadcast_to(mean, shape).copy())
+
+
+def _best_random(
+    images: Iterable[MeasuredImage],
+    ensemble: Ensemble,
+    seed: int,
+    batch_size: int,
+    on_progress: Callable[[int], None] | None,
+) -> dict[str, Placement]:
+    """For each image, the best of as many random placements as its search asked about."""
+
+    def jobs(group: Iterable[MeasuredImage]) -> Iterator[SearchJob]:
+        for image in group:
+            prepared = PreparedImage(image.original, image.mark, ensemble.preprocessings, ensemble.device)
+            rng = image_generator(seed, image.id, "random_best")
+            yield SearchJob(image.id, prepared, image.space, image.label, rng, RandomPlacement(image.queries))
+
+    engine = QueryEngine(ensemble, batch_size=batch_size, keep=1)
+    found: dict[str, Placement] = {}
+    for result in engine.run(jobs(images)):
+        found[result.id] = result.best.placement
+        if on_progress:
+            on_progress(1)
+    return found
+
+
+def success_table(readings: Readings) -> tuple[AttackSuccess, ...]:
+    """Attack success of every method on every network, on both bases and under both conditions.
+
+    Source: ASR as in Tables 1 and 2; bases READINGS 13, conditions READINGS 14.
+
+    Returns:
+        Cells ordered by network, method, basis, condition; the conditional ones for targets only.
+    """
+    truth = readings.truth
+    everyone = np.logical_and.reduce([readings.of(n.name, "clean") == truth for n in readings.networks])
+    fooled = readings.of(readings.source_network, "searched") != truth
+    source_right = readings.of(readings.source_network, "clean") == truth
+    masks: dict[tuple[Basis, Condition], npt.NDArray[np.bool_]] = {
+        ("per_model", "unconditional"): np.ones(len(truth), dtype=bool),
+        ("common", "unconditional"): everyone,
+        ("per_model", "source_fooled"): fooled & source_right,
+        ("common", "source_fooled"): fooled & everyone,
+    }
+    return tuple(
+        AttackSuccess(
+            network.name,
+            network.role,
+            method,
+            basis,
+            condition,
+            attack_success(truth, readings.of(network.name, "clean"), readings.of(network.name, method), mask),
+        )
+        for network in readings.networks
+        for method in readings.methods
+        for (basis, condition), mask in masks.items()
+        if condition == "unconditional" or network.role == "target"
+    )
+
+
+def grade_table(readings: Readings, class_names: Sequence[str]) -> tuple[GradeSuccess, ...]:
+    """Attack success of the searched marks, network by network and class by class."""
+    truth = readings.truth
+    return tuple(
+        GradeSuccess(
+            network.name,
+            class_names[grade] if grade < len(class_names) else str(grade),
+            attack_success(
+                truth, readings.of(network.name, "clean"), readings.of(network.name, "searched"), truth == grade
+            ),
+        )
+        for network in readings.networks
+        for grade in sorted(set(truth.tolist()))
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The searched marks against a baseline on one network, on the same images.
+
+    Attributes:
+        network: its name.
+        baseline: the other method.
+        searched: success of the search.
+        other: success of the baseline.
+        p_value: exact McNemar test, two-sided.
+    """
+
+    network: str
+    baseline: Method
+    searched: Proportion
+    other: Proportion
+    p_value: float
+
+
+def comparisons(readings: Readings) -> tuple[Comparison, ...]:
+    """Paired comparison of the search with every baseline, on the images each network reads correctly when clean."""
+    truth = readings.truth
+    rows = []
+    for network in readings.networks:
+        right = readings.of(network.name, "clean") == truth
+        searched = (readings.of(network.name, "searched") != truth)[right]
+        for method in readings.methods[1:]:
+            other = (readings.of(network.name, method) != truth)[right]
+            rows.append(
+                Comparison(
+                    network.name,
+                    method,
+                    Proportion(int(searched.sum()), len(searched)),
+                    Proportion(int(other.sum()), len(other)),
+                    mcnemar(searched.tolist(), other.tolist()),
+                )
+            )
+    return tuple(rows)
