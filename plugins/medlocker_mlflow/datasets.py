@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -12,23 +11,10 @@ from mlflow.data.dataset import Dataset as MlflowDataset
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
-from medlocker.datasets.base import Dataset
+from medlocker.datasets import Dataset, dataset_digest
 
 DIGEST_LENGTH = 32
 """Hexadecimal digits of the digest that MLflow keeps; its own limit is 36 characters."""
-
-
-def dataset_digest(dataset: Dataset) -> str:
-    """Digest of what a data set says: each record's id, decoded pixels and label; not where it lies.
-
-    Args:
-        dataset: any data set.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    rows = [[record.id, record.pixel_sha256, record.label] for record in dataset.records]
-    return hashlib.sha256(json.dumps([list(dataset.class_names), rows]).encode()).hexdigest()
 
 
 class ImageFolderSource(DatasetSource):
