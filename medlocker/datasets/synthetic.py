@@ -83,13 +83,10 @@ def draw_fundus(rng: np.random.Generator, grade: int, side: int = 224) -> Synthe
     pixels = take_photograph(rng, eye, camera, retina)
     disc = Layer(side)
     disc.polygon(disc_outline(eye))
-    masks = {kind: layer.coverage() >= _MASK_COVERAGE for kind, layer in {**lesions.by_type, "OD": disc}.items()}
-    flip = -1 if mirrored else 1
-    return SyntheticFundus(
-        pixels=np.ascontiguousarray(pixels[:, ::flip]),
-        grade=grade,
-        masks={kind: np.ascontiguousarray(mask[:, ::flip]) for kind, mask in masks.items()},
-    )
+    layers: dict[str, Layer] = {"OD": disc, **dict(lesions.by_type.items())}
+    flip = slice(None, None, -1 if mirrored else 1)
+    masks = {kind: np.ascontiguousarray(layer.coverage()[:, flip] >= _MASK_COVERAGE) for kind, layer in layers.items()}
+    return SyntheticFundus(np.ascontiguousarray(pixels[:, flip]), grade, masks)
 
 
 def image_generator(seed: int, split: str | None, index: int) -> np.random.Generator:

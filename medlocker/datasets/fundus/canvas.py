@@ -109,14 +109,27 @@ def distance(side: int, centre: tuple[float, float], stretch: float = 1.0) -> Fl
 
 
 def absorb(image: FloatImage, coverage: FloatImage, transmission: Sequence[float]) -> None:
-    """Darken an image in place under a layer that lets through the share `transmission` of each channel."""
-    loss = np.float32(1) - np.asarray(transmission, np.float32)
-    image *= np.float32(1) - coverage[..., None] * loss
+    """Darken an image in place under a layer.
+
+    Args:
+        image: (3, side, side) RGB planes.
+        coverage: (side, side), 0–1.
+        transmission: share of each channel that the layer lets through, 0–1.
+    """
+    for channel, share in enumerate(transmission):
+        image[channel] *= np.float32(1) - np.float32(1 - share) * coverage
 
 
 def cover(image: FloatImage, coverage: FloatImage, colour: Sequence[float]) -> None:
-    """Lay an opaque colour (RGB, 0–1) over an image in place, by the share `coverage`."""
-    image += coverage[..., None] * (np.asarray(colour, np.float32) - image)
+    """Lay an opaque colour over an image in place.
+
+    Args:
+        image: (3, side, side) RGB planes.
+        coverage: (side, side), 0–1.
+        colour: RGB, 0–1.
+    """
+    for channel, value in enumerate(colour):
+        image[channel] += coverage * (np.float32(value) - image[channel])
 
 
 def blob(rng: np.random.Generator, centre: Points, radius: float, roughness: float, stretch: float = 1.0) -> Points:

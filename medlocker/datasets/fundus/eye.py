@@ -31,8 +31,9 @@ class Eye:
 
     def sees(self, points: Points, margin: float = 0.0) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         """Say which of (n, 2) points lie in the frame and the field of view, `margin` away from both edges."""
-        in_frame = np.all((points > margin) & (points < 1 - margin), axis=-1)
-        in_circle = np.linalg.norm(points - self.centre, axis=-1) < self.radius - margin
+        off_centre = points - self.centre
+        in_circle = np.hypot(off_centre[..., 0], off_centre[..., 1]) < self.radius - margin
+        in_frame = (np.abs(points - 0.5) < 0.5 - margin).all(axis=-1)
         return np.asarray(in_frame & in_circle)
 
 

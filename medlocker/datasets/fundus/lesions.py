@@ -107,7 +107,7 @@ def _spot(rng: np.random.Generator, eye: Eye, quadrant: int | None) -> Points:
         spot = eye.centre + reach * np.array([np.cos(turn), np.sin(turn)])
         off_disc = np.linalg.norm(spot - eye.disc) > 1.5 * eye.disc_radius
         if off_disc and eye.sees(spot, margin=0.03) and np.linalg.norm(spot - eye.fovea) > 0.02:
-            return spot
+            return np.asarray(spot)
 
 
 def _haemorrhage_spots(rng: np.random.Generator, eye: Eye, plan: LesionPlan) -> list[Points]:
@@ -124,7 +124,7 @@ def _draw_haemorrhage(rng: np.random.Generator, eye: Eye, layer: Layer, spot: Po
         _draw_flame(rng, eye, layer, spot, strength)
         return
     radius = rng.uniform(0.010, 0.014) if shape == "dot" else rng.uniform(0.014, 0.026)
-    layer.polygon(blob(rng, spot, radius, 0.15 if shape == "dot" else 0.45, rng.uniform(1, 1.7)), strength)
+    layer.polygon(blob(rng, spot, radius, 0.15 if shape == "dot" else 0.35, rng.uniform(1, 1.7)), strength)
 
 
 def _draw_flame(rng: np.random.Generator, eye: Eye, layer: Layer, spot: Points, strength: float) -> None:
@@ -146,7 +146,7 @@ def _draw_exudates(rng: np.random.Generator, eye: Eye, layer: Layer, clusters: i
         for _ in range(_count(rng, (10, 30))):
             spot = middle + _exudate_offset(rng, reach, circinate)
             if eye.sees(spot, margin=0.02) and np.linalg.norm(spot - eye.disc) > 1.2 * eye.disc_radius:
-                radius = min(0.0035 + rng.exponential(0.0028), 0.013)
+                radius = min(0.0035 + rng.exponential(0.0024), 0.012)
                 layer.polygon(blob(rng, spot, radius, 0.35, rng.uniform(1, 1.8)), rng.uniform(0.75, 1.0))
 
 
@@ -158,7 +158,7 @@ def _exudate_offset(rng: np.random.Generator, reach: float, circinate: bool) -> 
     if not circinate:
         return rng.normal(0, reach, 2)
     turn = rng.uniform(0, 2 * np.pi)
-    return reach * rng.normal(1, 0.1) * np.array([np.cos(turn), np.sin(turn)])
+    return reach * rng.normal(1, 0.17) * np.array([np.cos(turn), np.sin(turn)])
 
 
 def _draw_soft_exudate(rng: np.random.Generator, layer: Layer, spot: Points) -> None:
@@ -189,7 +189,8 @@ def _draw_tangle(rng: np.random.Generator, layer: Layer, place: Points) -> None:
 
 def _draw_preretinal(rng: np.random.Generator, layer: Layer, place: Points) -> None:
     """Draw blood that has settled before the retina: a boat with a level top."""
-    width, height = rng.uniform(0.06, 0.12), rng.uniform(0.04, 0.08)
+    width = rng.uniform(0.06, 0.11)
+    height = width * rng.uniform(0.55, 0.85)
     angles = np.linspace(0, np.pi, 24)
     wobble = 1 + 0.08 * np.cos(3 * angles + rng.uniform(0, 2 * np.pi))
     hull = np.stack([width * np.cos(angles) * wobble, height * np.sin(angles) * wobble], axis=1)

@@ -29,12 +29,12 @@ _RETINA_COLOURS = np.array(
 )
 _EXUDATE = (0.98, 0.86, 0.36)
 _SOFT_EXUDATE = (0.93, 0.86, 0.68)
-_DISC = (0.98, 0.70, 0.32)
-_CUP = (1.0, 0.90, 0.62)
+_DISC = (0.98, 0.68, 0.30)
+_CUP = (1.0, 0.90, 0.60)
 _HAZE = (0.62, 0.60, 0.30)
-_VEIN = (0.68, 0.42, 0.55)
-_ARTERY = (0.84, 0.56, 0.60)
-_BLOOD = (0.56, 0.33, 0.45)
+_VEIN = (0.74, 0.43, 0.58)
+_ARTERY = (0.88, 0.58, 0.64)
+_BLOOD = (0.60, 0.34, 0.45)
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ def paint_retina(rng: np.random.Generator, eye: Eye, side: int) -> FloatImage:
     """Paint a healthy retina with disc, macula and vessels, evenly lit.
 
     Returns:
-        (side, side, 3) float32 RGB, about 0–1.
+        (3, side, side) float32 RGB planes, about 0–1.
     """
     colour = rng.dirichlet(np.full(len(_RETINA_COLOURS), 0.6)).astype(np.float32) @ _RETINA_COLOURS
-    image = np.broadcast_to(colour, (side, side, 3)).copy()
+    image = np.repeat(colour, side * side).reshape(3, side, side)
     _mottle(rng, image)
     _paint_macula(rng, eye, image)
     _paint_drusen(rng, eye, image)
@@ -88,7 +88,7 @@ def paint_retina(rng: np.random.Generator, eye: Eye, side: int) -> FloatImage:
 
 def paint_lesions(image: FloatImage, lesions: LesionLayers) -> None:
     """Paint lesions over a retina, in place: exudates reflect, blood absorbs."""
-    cover(image, 0.85 * lesions.by_type["SE"].coverage(0.007), _SOFT_EXUDATE)
+    cover(image, 0.85 * lesions.by_type["SE"].coverage(0.008), _SOFT_EXUDATE)
     cover(image, 0.9 * lesions.by_type["EX"].coverage(0.0012), _EXUDATE)
     absorb(image, lesions.by_type["HE"].coverage(0.003), _BLOOD)
     absorb(image, lesions.by_type["MA"].coverage(0.001), _BLOOD)
@@ -101,13 +101,14 @@ def take_photograph(rng: np.random.Generator, eye: Eye, camera: Camera, retina: 
     Returns:
         (side, side, 3) uint8 RGB, near black outside the field of view.
     """
-    side = retina.shape[0]
+    side = retina.shape[1]
     reach = distance(side, (eye.centre[0], eye.centre[1])) / np.float32(eye.radius)
     light = camera.exposure * (1 + 0.1 * smooth_noise(rng, side, 4)) * (1 - camera.vignetting * reach**3)
-    image = retina * light.astype(np.float32)[..., None]
+    image = retina * light.astype(np.float32)
     cover(image, np.clip(camera.haze * (reach - 0.55) / 0.45, 0, 1).astype(np.float32) ** 2, _HAZE)
-    image = blurred(image * _aperture(eye, camera, side)[..., None], camera.softness)
-    image += np.float32(camera.noise) * rng.standard_normal(image.shape, np.float32) * (0.15 + np.sqrt(np.abs(image)))
+    image = blurred(np.stack(list(image * _aperture(eye, camera, side)), axis=-1), camera.softness)
+    grain = np.float32(camera.noise) * rng.standard_normal(image.shape, np.float32)
+    image += grain * (np.float32(0.15) + np.sqrt(np.abs(image)))
     return np.asarray(np.clip(np.rint(image * 255), 0, 255), np.uint8)
 
 
@@ -120,33 +121,34 @@ def disc_outline(eye: Eye) -> Points:
 
 def _mottle(rng: np.random.Generator, image: FloatImage) -> None:
     """Vary brightness and hue from patch to patch, and add the grain of the choroid."""
-    side = image.shape[0]
-    image *= (1 + 0.04 * smooth_noise(rng, side, 10) + 0.025 * smooth_noise(rng, side, 60))[..., None]
+    side = image.shape[1]
+    image *= (1 + 0.04 * smooth_noise(rng, side, 10) + 0.018 * smooth_noise(rng, side, 90)).astype(np.float32)
     tilt = np.array([0.02, -0.05, -0.07], np.float32)
-    image *= 1 + smooth_noise(rng, side, 5)[..., None] * tilt
+    image *= 1 + smooth_noise(rng, side, 5) * tilt[:, None, None]
 
 
 def _paint_macula(rng: np.random.Generator, eye: Eye, image: FloatImage) -> None:
-    reach = distance(image.shape[0], (eye.fovea[0], eye.fovea[1]))
+    reach = distance(image.shape[1], (eye.fovea[0], eye.fovea[1]))
     wide, narrow = rng.uniform(0.08, 0.12), rng.uniform(0.025, 0.04)
-    shade = rng.uniform(0.15, 0.4) * np.exp(-((reach / wide) ** 2)) + 0.3 * np.exp(-((reach / narrow) ** 2))
+    shade = rng.uniform(0.25, 0.5) * np.exp(-((reach / wide) ** 2)) + 0.3 * np.exp(-((reach / narrow) ** 2))
     absorb(image, shade, (0.55, 0.4, 0.5))
 
 
 def _paint_drusen(rng: np.random.Generator, eye: Eye, image: FloatImage) -> None:
     """Now and then, faint pale dots that are no lesion of the scale: being spotted alone does not make a grade."""
-    layer = Layer(image.shape[0])
+    layer = Layer(image.shape[1])
     for _ in range(int(rng.integers(3, 15)) if rng.random() < 0.25 else 0):
         layer.polygon(blob(rng, eye.fovea + rng.normal(0, 0.12, 2), rng.uniform(0.003, 0.006), 0.2), 0.3)
     cover(image, layer.coverage(0.002), _EXUDATE)
 
 
 def _paint_disc(rng: np.random.Generator, eye: Eye, image: FloatImage) -> None:
-    side = image.shape[0]
+    side = image.shape[1]
     reach = distance(side, (eye.disc[0], eye.disc[1]), eye.disc_stretch) / np.float32(eye.disc_radius)
-    image *= (1 + 0.18 * np.exp(-((reach / 2.2) ** 2)))[..., None]
-    edge = np.float32(rng.uniform(0.05, 0.12))
-    cover(image, rng.uniform(0.8, 0.97) * _inside((reach - 1) / edge), _DISC)
+    halo = rng.uniform(0.0, 0.15)
+    image *= 1 + halo * np.exp(-((reach / 2.0) ** 2))
+    edge = np.float32(rng.uniform(0.025, 0.07))
+    cover(image, rng.uniform(0.85, 1.0) * _inside((reach - 1) / edge), _DISC)
     shift = rng.uniform(0.05, 0.25) * eye.disc_radius
     cup_reach = distance(side, (eye.disc[0] + shift, eye.disc[1])) / np.float32(eye.disc_radius)
     cover(image, rng.uniform(0.5, 0.9) * _inside((cup_reach - np.float32(rng.uniform(0.3, 0.6))) * 10), _CUP)
@@ -161,10 +163,10 @@ def _paint_vessels(rng: np.random.Generator, eye: Eye, image: FloatImage) -> Non
     vessels = grow_tree(rng, eye)
     contrast = np.float32(rng.uniform(0.65, 1.0))
     for kind, transmission in (("vein", _VEIN), ("artery", _ARTERY)):
-        layer = Layer(image.shape[0])
+        layer = Layer(image.shape[1])
         draw_vessels(layer, [vessel for vessel in vessels if vessel.kind == kind])
         absorb(image, contrast * layer.coverage(0.0008), transmission)
-    reflex = Layer(image.shape[0])
+    reflex = Layer(image.shape[1])
     draw_vessels(reflex, [vessel for vessel in vessels if vessel.kind == "artery" and vessel.depth == 0], 0.3)
     cover(image, 0.22 * contrast * reflex.coverage(0.0005), (0.95, 0.6, 0.4))
 
