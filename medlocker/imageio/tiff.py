@@ -105,10 +105,15 @@ def read_metadata(image: TiffImagePlugin.TiffImageFile, name: str) -> Metadata:
         if tag in tags:
             exif[tag] = dict(source.get_ifd(tag))
     block = exif.tobytes() if len(exif) else b""
-    icc, xmp = tags.get(_ICC), tags.get(_XMP)
+    icc, xmp = _bytes(tags.get(_ICC)), _bytes(tags.get(_XMP))
     check_size(len(block) + len(icc or b"") + len(xmp or b""), name)
     density = _density(tags.get(_X_RESOLUTION), tags.get(_Y_RESOLUTION), tags.get(_RESOLUTION_UNIT, 2))
     return Metadata(icc=icc, exif=clean_exif(block), xmp=clean_xmp(xmp), density=density)
+
+
+def _bytes(value: bytes | tuple[bytes, ...] | None) -> bytes | None:
+    # Pillow wraps the block in a tuple where the file's type differs from the one it expects for the tag.
+    return b"".join(value) if isinstance(value, tuple) else value
 
 
 def _density(x: float | None, y: float | None, unit: int) -> Density | None:
@@ -171,7 +176,7 @@ def _describe(directory: TiffImagePlugin.ImageFileDirectory_v2, metadata: Metada
             if tag in exif:
                 directory.tagtype[tag] = 4
                 directory[tag] = dict(exif.get_ifd(tag))
-    for tag, block in ((_ICC, metadata.icc), (_XMP, metadata.xmp)):
+    for tag, kind, block in ((_ICC, 7, metadata.icc), (_XMP, 1, metadata.xmp)):
         if block is not None:
-            directory.tagtype[tag] = 7
+            directory.tagtype[tag] = kind
             directory[tag] = block
