@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
-from medlocker.errors import DatasetError, SettingsError
+from medlocker.errors import SettingsError
 
 Mask = npt.NDArray[np.bool_]
 """(H, W), True where a pixel belongs to a lesion."""
@@ -220,47 +218,3 @@ def merge_boxes(boxes: Sequence[Box], merge_iou: float) -> tuple[Box, ...]:
         others = [box for index, box in enumerate(merged) if index not in (first, second)]
         merged = sorted({*others, union_box(merged[first], merged[second])})
     return tuple(merged)
-
-
-def read_mask(path: Path, image_size: tuple[int, int]) -> Mask:
-    """Read a lesion mask from a file.
-
-    A pixel belongs to a lesion where any colour channel is not 0: this reads 0/1 and 0/255 masks, palette files, label
-    maps with one value a lesion type, and IDRiD's red masks. An alpha channel is left out.
-
-    Args:
-        path: a losslessly stored raster file.
-        image_size: (W, H) px of the image it belongs to.
-
-    Returns:
-        (H, W) bool.
-
-    Raises:
-        DatasetError: the file is missing or unreadable, is a JPEG, or differs in size from the image.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.format == "JPEG":
-                raise DatasetError(
-                    f"{path}: the mask is a JPEG", why="its compression blurs lesion outlines", fix="store it as a PNG"
-                )
-            if image.size != image_size:
-                raise DatasetError(
-                    f"{path}: the mask has {image.width} x {image.height} px",
-                    why=f"its image has {image_size[0]} x {image_size[1]} px",
-                    fix="give masks in the frame and size of their images",
-                )
-            return _lesion_pixels(image)
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: no such mask file", fix="check the folder of lesion masks") from error
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise DatasetError(f"{path}: the mask cannot be read", why=str(error), fix="replace the file") from error
-
-
-def _lesion_pixels(image: Image.Image) -> Mask:
-    if image.mode in ("P", "PA"):
-        image = image.convert("RGB")
-    values = np.asarray(image)
-    if image.mode in ("LA", "RGBA"):
-        values = values[..., :-1]
-    return np.asarray(values.any(axis=2) if values.ndim == 3 else values != 0)
