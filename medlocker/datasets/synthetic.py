@@ -58,7 +58,7 @@ def draw_fundus(rng: np.random.Generator, grade: int, side: int = 224) -> Synthe
     The grade follows the lesions, in the spirit of the ICDR scale with counts scaled down to small images:
 
     - 0, no DR: none;
-    - 1, mild: 5–14 microaneurysms and nothing else;
+    - 1, mild: 6–16 microaneurysms and nothing else;
     - 2, moderate: microaneurysms, 2–8 haemorrhages, up to 3 clusters of hard exudates;
     - 3, severe: microaneurysms, 4–7 haemorrhages in each quadrant, hard exudates and 1–5 soft exudates;
     - 4, proliferative: new vessels, a preretinal haemorrhage or both, over lesions between grades 2 and 3.

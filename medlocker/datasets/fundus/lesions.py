@@ -44,7 +44,7 @@ class LesionPlan:
 # In the spirit of the ICDR scale, with counts scaled down to what 160 px can show.
 PLANS: tuple[LesionPlan, ...] = (
     LesionPlan(),
-    LesionPlan(microaneurysms=(5, 14)),
+    LesionPlan(microaneurysms=(6, 16)),
     LesionPlan(microaneurysms=(4, 16), haemorrhages=(2, 8), exudate_clusters=(0, 3)),
     LesionPlan(microaneurysms=(8, 20), haemorrhages_per_quadrant=(4, 7), exudate_clusters=(1, 4), soft_exudates=(1, 5)),
     LesionPlan(
@@ -84,8 +84,8 @@ def draw_lesions(rng: np.random.Generator, eye: Eye, plan: LesionPlan, side: int
     for spot in _haemorrhage_spots(rng, eye, plan):
         _draw_haemorrhage(rng, eye, layers.by_type["HE"], spot)
     for spot in _spots(rng, eye, _count(rng, plan.microaneurysms)):
-        radius = max(rng.uniform(0.0052, 0.0085), _SMALLEST_RADIUS_PX / side)
-        layers.by_type["MA"].polygon(blob(rng, spot, radius, 0.05), rng.uniform(0.7, 1.0))
+        radius = max(rng.uniform(0.0062, 0.0095), _SMALLEST_RADIUS_PX / side)
+        layers.by_type["MA"].polygon(blob(rng, spot, radius, 0.05), rng.uniform(0.8, 1.0))
     if plan.proliferative:
         _draw_proliferation(rng, eye, layers)
     return layers
@@ -146,7 +146,7 @@ def _draw_exudates(rng: np.random.Generator, eye: Eye, layer: Layer, clusters: i
         for _ in range(_count(rng, (10, 30))):
             spot = middle + _exudate_offset(rng, reach, circinate)
             if eye.sees(spot, margin=0.02) and np.linalg.norm(spot - eye.disc) > 1.2 * eye.disc_radius:
-                radius = min(0.0035 + rng.exponential(0.0024), 0.012)
+                radius = min(0.003 + rng.exponential(0.003), 0.014)
                 layer.polygon(blob(rng, spot, radius, 0.35, rng.uniform(1, 1.8)), rng.uniform(0.75, 1.0))
 
 
@@ -184,7 +184,7 @@ def _draw_tangle(rng: np.random.Generator, layer: Layer, place: Points) -> None:
         start = place + rng.normal(0, 0.02, 2)
         bend = rng.choice([-1, 1]) * rng.uniform(12, 35)
         path, _ = curve(rng, start, rng.uniform(0, 2 * np.pi), bend, rng.uniform(0.07, 0.16), 0.35)
-        layer.stroke(path, rng.uniform(0.0025, 0.0045), rng.uniform(0.7, 1.0))
+        layer.stroke(path, rng.uniform(0.0022, 0.004), rng.uniform(0.6, 0.95))
 
 
 def _draw_preretinal(rng: np.random.Generator, layer: Layer, place: Points) -> None:

@@ -27,7 +27,7 @@ from medlocker.datasets.fundus.vessels import draw_vessels, grow_tree
 _RETINA_COLOURS = np.array(
     [[0.86, 0.44, 0.10], [0.74, 0.24, 0.07], [0.52, 0.29, 0.12], [0.62, 0.47, 0.14], [0.80, 0.42, 0.30]], np.float32
 )
-_EXUDATE = (0.98, 0.86, 0.36)
+_EXUDATE = (0.99, 0.85, 0.26)
 _SOFT_EXUDATE = (0.93, 0.86, 0.68)
 _DISC = (0.98, 0.68, 0.30)
 _CUP = (1.0, 0.90, 0.60)
