@@ -15,8 +15,8 @@ HEAT_CELLS = 24
 FEWEST_FOR_HEAT_MAP = 10
 """A map of fewer footprints would show single positions, which belong to the key."""
 
-_LEFT, _WIDTH = 44, 460  # px, plot's left edge and right edge in the viewBox of the larger charts
-_SPAN = _WIDTH - _LEFT - 14
+_LEFT, _WIDTH = 38, 350  # px, plot's left edge and right edge in the viewBox of the larger charts
+_SPAN = _WIDTH - _LEFT - 18
 
 
 def svg(width: float, height: float, title: str, parts: Sequence[Markup]) -> Markup:
@@ -91,7 +91,7 @@ def heat_map(footprints: Sequence[tuple[float, float, float, float]]) -> Markup:
     legend = [rect("heat", 130 + 11 * i, 248, 11, 10, opacity=(i + 1) / 10) for i in range(10)]
     labels = [text("tick end", 124, 257, "never covered"), text("tick", 246, 257, f"{highest:.0%}")]
     title = f"Map of where logos landed; the part covered most often is covered on {highest:.0%} of the images"
-    return svg(280, 264, title, [rect("frame", 0, 0, 240, 240), *cells, *legend, *labels])
+    return svg(_WIDTH, 264, title, [rect("frame", 0, 0, 240, 240), *cells, *legend, *labels])
 
 
 def coverage(footprints: Sequence[tuple[float, float, float, float]]) -> npt.NDArray[np.float64]:
@@ -122,18 +122,18 @@ def search_curve(values: Sequence[float]) -> Markup:
         values: in 0–1, one a generation.
     """
     last = max(1, len(values) - 1)
-    points = [(_LEFT + _SPAN * i / last, 180 - 160 * value) for i, value in enumerate(values)]
-    grid = [line("grid", _LEFT, 180 - 160 * level, _LEFT + _SPAN, 180 - 160 * level) for level in (0.25, 0.5, 0.75, 1)]
-    levels = [text("tick end", _LEFT - 6, 184 - 160 * level, f"{level:.0%}") for level in (0, 0.25, 0.5, 0.75, 1)]
+    points = [(_LEFT + _SPAN * i / last, 200 - 184 * value) for i, value in enumerate(values)]
+    grid = [line("grid", _LEFT, 200 - 184 * level, _LEFT + _SPAN, 200 - 184 * level) for level in (0.25, 0.5, 0.75, 1)]
+    levels = [text("tick end", _LEFT - 6, 204 - 184 * level, f"{level:.0%}") for level in (0, 0.25, 0.5, 0.75, 1)]
     path = Markup('<polyline class="curve" points="{}"/>').format(" ".join(f"{_n(x)},{_n(y)}" for x, y in points))
     dots = [Markup('<circle class="dot" cx="{}" cy="{}" r="4"/>').format(_n(x), _n(y)) for x, y in points]
     ticks = sorted({round(last * share) for share in (0, 0.25, 0.5, 0.75, 1)})
-    marks = [text("tick middle", _LEFT + _SPAN * tick / last, 198, tick) for tick in ticks]
+    marks = [text("tick middle", _LEFT + _SPAN * tick / last, 216, tick) for tick in ticks]
     value = text("value end", points[-1][0], points[-1][1] - 10, f"{values[-1]:.1%}")
     title = f"Mean confidence by generation, from {values[0]:.1%} to {values[-1]:.1%}"
-    base = line("axis", _LEFT, 180, _LEFT + _SPAN, 180)
-    name = text("tick middle", _LEFT + _SPAN / 2, 218, "generation")
-    return svg(_WIDTH, 224, title, [*grid, *levels, *marks, base, path, *dots, value, name])
+    base = line("axis", _LEFT, 200, _LEFT + _SPAN, 200)
+    name = text("tick middle", _LEFT + _SPAN / 2, 236, "generation")
+    return svg(_WIDTH, 248, title, [*grid, *levels, *marks, base, path, *dots, value, name])
 
 
 def _axis(base: float, values: Sequence[float], name: str) -> list[Markup]:

@@ -52,6 +52,7 @@ class ReportData:
         curve: mean probability of the class to leave after each generation, in 0–1.
         unlock_check: (restored bit for bit, tried), or None where it was not tried.
         notes: further remarks, one paragraph each.
+        labelled: False where the sources' own clean prediction stands in for the label.
     """
 
     title: str
@@ -66,3 +67,4 @@ class ReportData:
     curve: Sequence[float] = ()
     unlock_check: tuple[int, int] | None = None
     notes: Sequence[str] = ()
+    labelled: bool = True

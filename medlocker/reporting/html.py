@@ -74,11 +74,11 @@ def _tiles(data: ReportData) -> list[tuple[str, str, str]]:
     if share.n:
         low, high = share.interval
         tiles.append(
-            (f"{share.rate:.0%}", "misread by the sources", f"{share.k} of {share.n}; {low:.0%} to {high:.0%}")
+            (f"{share.rate:.0%}", "misread by the sources", f"{share.k} of {share.n}; {100 * low:.0f}–{high:.0%}")
         )
     for cell in wording.headline_targets(data.attack_success)[:2]:
         low, high = cell.proportion.interval
-        detail = f"{cell.proportion.k} of {cell.proportion.n}; {low:.0%} to {high:.0%}"
+        detail = f"{cell.proportion.k} of {cell.proportion.n}; {100 * low:.0f}–{high:.0%}"
         tiles.append((f"{cell.proportion.rate:.0%}", f"misread by {cell.network}", detail))
     if data.unlock_check:
         tiles.append(("{} of {}".format(*data.unlock_check), "restored bit for bit", "pixels compared by SHA-256"))
@@ -109,12 +109,13 @@ def _card(sample: Sample) -> dict[str, object]:
 
 
 def _by_network(cells: list[AttackSuccess]) -> list[tuple[str, str, list[AttackSuccess]]]:
-    """(network, role, its cells), sources first, cells in the order of `wording.METHODS`."""
-    networks = {cell.network: index for index, cell in reversed(list(enumerate(cells)))}
-    methods = list(wording.METHODS)
+    """(network, role, its cells), sources first; cells in the order of `wording`."""
+    networks = list(dict.fromkeys(cell.network for cell in cells))
+    methods, counted = list(wording.METHODS), list(wording.COUNTED)
 
-    def order(cell: AttackSuccess) -> tuple[bool, int, str, str, int]:
-        return cell.role == "target", networks[cell.network], cell.basis, cell.condition, methods.index(cell.method)
+    def order(cell: AttackSuccess) -> tuple[bool, int, int, int]:
+        ways = counted.index((cell.basis, cell.condition)), methods.index(cell.method)
+        return cell.role == "target", networks.index(cell.network), *ways
 
     groups = groupby(sorted(cells, key=order), key=lambda cell: (cell.network, cell.role))
     return [(network, role, list(group)) for (network, role), group in groups]

@@ -37,7 +37,7 @@ def fooled(manifest: ReleaseManifest) -> Proportion:
 
 def outcome_sentences(data: ReportData) -> list[str]:
     """What happened, the most important first."""
-    sentences = [_source_sentence(data.manifest), *map(_target_sentence, headline_targets(data.attack_success))]
+    sentences = [_source_sentence(data), *map(_target_sentence, headline_targets(data.attack_success))]
     if data.unlock_check:
         restored, tried = data.unlock_check
         complete = f"All {tried} originals were restored bit for bit."
@@ -45,16 +45,16 @@ def outcome_sentences(data: ReportData) -> list[str]:
     return sentences
 
 
-def _source_sentence(manifest: ReleaseManifest) -> str:
-    share = fooled(manifest)
-    names = listed(source.name for source in manifest.sources)
+def _source_sentence(data: ReportData) -> str:
+    share = fooled(data.manifest)
+    names = listed(source.name for source in data.manifest.sources)
     if not share.n:
-        return f"{counted(len(manifest.images), 'image')} marked; {names} read none of them correctly before."
+        return f"{counted(len(data.manifest.images), 'image')} marked; {names} read none of them correctly before."
     low, high = share.interval
-    return (
-        f"{share.k} of {share.n} images ({share.rate:.0%}, 95 % interval {low:.0%} to {high:.0%}) that {names} read "
-        "correctly are misread after marking."
-    )
+    share_text = f"{share.k} of {counted(share.n, 'image')} ({share.rate:.0%}, 95% interval {low:.0%} to {high:.0%})"
+    if not data.labelled:
+        return f"{share_text} are read as another class by {names} after marking. The data set has no labels."
+    return f"{share_text} that {names} read correctly are misread after marking."
 
 
 def _target_sentence(cell: AttackSuccess) -> str:
