@@ -119,7 +119,7 @@ def _decoder(encoded: bytes, name: str) -> Callable[[bytes, str], StoredImage]:
 
 def _plain_opener(encoded: bytes) -> Callable[[io.BytesIO], ImageFile.ImageFile] | None:
     if encoded.startswith(b"\xff\xd8\xff"):
-        return JpegImagePlugin.JpegImageFile
+        return JpegImagePlugin.jpeg_factory
     if encoded.startswith(b"BM"):
         return BmpImagePlugin.BmpImageFile
     if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
@@ -151,8 +151,7 @@ def check_pixel_count(width: int, height: int, name: str) -> None:
 
 def _decode_plain(image: ImageFile.ImageFile, name: str) -> StoredImage:
     check_pixel_count(*image.size, name)
-    pages = (image.info.get("mp") or {}).get(0xB001, 1)
-    if getattr(image, "n_frames", 1) > 1 or pages > 1:
+    if getattr(image, "n_frames", 1) > 1:
         raise UnsupportedImageError(f"{name}: more than one frame", fix="give one file per frame")
     if isinstance(image, PpmImagePlugin.PpmImageFile) and image.tile[0][0] != "raw":
         raise UnsupportedImageError(f"{name}: a PNM file of other than 8 bits", fix="convert it to PNG")
