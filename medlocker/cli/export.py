@@ -1,0 +1,39 @@
+"""`medlocker export`: write a trained network as ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from medlocker.cli.base import PATH, json_option, option, print_json, tracking_options
+from medlocker.cli.progress import TerminalProgress
+from medlocker_mlflow.runs import tracked_run
+from medlocker_zoo.export import export_onnx
+from medlocker_zoo.resolve import resolve_source
+
+
+@click.command()
+@click.argument("weights")
+@option("--out", type=PATH, required=True, help="ONNX file to write.")
+@option("--network", help="The zoo network a foreign weights file belongs to.")
+@tracking_options
+@json_option
+def export(
+    weights: str, out: Path, network: str | None, experiment: str, tracking_uri: str | None, as_json: bool
+) -> None:
+    """Export WEIGHTS (a file or a zoo name) to one ONNX file and check it against PyTorch."""
+    with tracked_run(
+        f"export {Path(weights).stem}", experiment=experiment, tracking_uri=tracking_uri, verb="export"
+    ) as tracker:
+        with TerminalProgress().stage(f"Exporting {weights}", None):
+            report = export_onnx(resolve_source(weights, network=network), out)
+        parity = report.parity.model_dump()
+        tracker.settings({"weights": weights, "opset": report.opset, "fingerprint": report.fingerprint})
+        tracker.metrics({f"parity/{k}": float(v) for k, v in parity.items() if isinstance(v, int | float)})
+        tracker.artifact(out, "model")
+    if as_json:
+        print_json({"onnx": str(out), "bytes": report.bytes, "opset": report.opset, "parity": parity})
+    else:
+        difference = f"largest probability difference to PyTorch {report.parity.probability:.1e}"
+        click.echo(f"{out}: {report.bytes:,} bytes, {difference}")

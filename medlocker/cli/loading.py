@@ -1,0 +1,100 @@
+"""Turn what a user typed into identities, networks and data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from medlocker.allocator import keep_freed_memory
+from medlocker.classifiers import Classifier
+from medlocker.datasets import DatasetSpec
+from medlocker.datasets.synthetic import write_synthetic_dataset
+from medlocker.errors import IdentityError, SettingsError
+from medlocker.keys import Identity, load_identity, new_identity
+from medlocker_mlflow.fetch import fetch_model
+from medlocker_zoo.resolve import resolve_sources, resolve_targets
+from medlocker_zoo.targets import Provider
+
+DEMO = "demo"
+DEMO_PER_GRADE = 6
+DEMO_SEED = 2026
+IDENTITY_NAME = "identity.txt"
+
+
+class ZooLoader:
+    """Loads networks from the model zoo, from files and from MLflow.
+
+    Args:
+        device: where sources run; None for CUDA where there is one.
+        provider: where ONNX Runtime runs targets.
+    """
+
+    def __init__(self, device: str | None = None, provider: Provider = "auto") -> None:
+        keep_freed_memory()
+        self.device = chosen_device(device)
+        self.provider: Provider = provider
+
+    def sources(self, references: Sequence[str]) -> Sequence[Classifier]:
+        """Networks the search may query."""
+        if not references:
+            raise SettingsError(
+                "no source network was named", fix="name one with --sources; medlocker networks lists them"
+            )
+        return resolve_sources(",".join(references), self.device, fetch_uri=fetch_model)
+
+    def targets(self, references: Sequence[str]) -> Sequence[Classifier]:
+        """Networks that only measure transfer."""
+        if not references:
+            return ()
+        return resolve_targets(",".join(references), provider=self.provider, fetch_uri=fetch_model)
+
+
+def chosen_device(name: str | None) -> torch.device:
+    """The device a user named, or CUDA where there is one.
+
+    Raises:
+        SettingsError: there is no such device here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f"--device {name}: not usable here", why=str(error).splitlines()[0]) from error
+    return device
+
+
+def owner_identity(owner: Path | None, owner_dir: Path) -> Identity:
+    """The owner's identity: as named, or the one that lies in the owner's folder.
+
+    Raises:
+        IdentityError: none was named and none lies there.
+    """
+    if owner is not None:
+        return load_identity(owner)
+    kept = owner_dir / IDENTITY_NAME
+    if kept.exists():
+        return load_identity(kept)
+    raise IdentityError(
+        "no owner identity was given",
+        why="the parameters that unlock a release are sealed to its owner",
+        fix="make one with medlocker identity new --out owner.txt and pass --owner owner.txt",
+    )
+
+
+def demo_identity(owner_dir: Path) -> Identity:
+    """The demo's own identity, made on first use."""
+    path = owner_dir / IDENTITY_NAME
+    if path.exists():
+        return load_identity(path)
+    owner_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return new_identity(path)
+
+
+def demo_data(folder: Path) -> DatasetSpec:
+    """Write the embedded synthetic data set; the same images every time."""
+    write_synthetic_dataset(folder, per_grade=DEMO_PER_GRADE, seed=DEMO_SEED, split="test")
+    return DatasetSpec(root=folder)

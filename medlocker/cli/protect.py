@@ -1,0 +1,161 @@
+"""`medlocker protect`: lock a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from medlocker.blending import AlphaRule
+from medlocker.cli.base import PATH, CommaList, checked, json_option, option, print_json, tracking_options
+from medlocker.cli.dataset_options import dataset_options, dataset_spec
+from medlocker.cli.loading import DEMO, ZooLoader, demo_data, demo_identity, owner_identity
+from medlocker.cli.progress import TerminalProgress
+from medlocker.cli.summaries import protect_json, protect_text
+from medlocker.errors import SettingsError
+from medlocker.jobs import ProtectRequest, run_protect
+from medlocker.placement import PlacementMode, WhenInfeasible
+from medlocker.planning import MarkSettings
+from medlocker.protecting import ProtectSettings
+from medlocker.search import SearchSettings
+from medlocker.search.settings import SEARCH_NAMES
+from medlocker.transfer import BASELINES
+from medlocker.workspace import default_owner_dir
+from medlocker_mlflow.runs import tracked_run
+
+DEMO_SOURCES = ("demo_resnet",)
+DEMO_TARGETS = ("demo_efficientnet", "demo_vit")
+PROFILES: dict[str, dict[str, Any]] = {"paper": {}, "fast": {"population": 20}}
+"""`paper` is the paper's settings, 650 queries an image; `fast` the same with a population of 20, 260 queries."""
+DATASET_NAMES = ("layout", "labels", "id_column", "label_column", "where", "masks", "limit", "per_class", "on_error")
+
+
+@click.command()
+@option("--data", required=True, help=f"Folder of the data set; '{DEMO}' for embedded synthetic images.")
+@option("--out", type=PATH, required=True, help="Folder for the release (the marked images).")
+@dataset_options
+@option(
+    "--only-correct", is_flag=True, help="Lock only images that all networks read correctly (the paper's protocol)."
+)
+@option("--logo", type=PATH, help="Logo, a PNG with or without alpha (default: MedLocker's own).")
+@option("--logo-scale", type=float, help="sl: the logo's side is 1/sl of the image's shorter side.  [default: 4]")
+@option("--alpha-range", type=CommaList(), help="Smallest and largest opacity, 0 to 255.  [default: 100,255]")
+@option("--alpha-rule", type=click.Choice(get_args(AlphaRule)), help="What caps the opacity of a logo pixel.")
+@option("--placement", type=click.Choice(get_args(PlacementMode)), default="anywhere", help="Where the logo may lie.")
+@option(
+    "--when-infeasible", type=click.Choice(get_args(WhenInfeasible)), default="stop", help="For images without room."
+)
+@option("--keep-free", type=CommaList(), help="Mask types never covered, e.g. OD for the optic disc.")
+@option("--sources", type=CommaList(), help="Networks to mislead: names, weights files or MLflow URIs.")
+@option("--source-weights", type=CommaList(), help="Their weights, summing to 1.  [default: equal]")
+@option("--targets", type=CommaList(), help="Networks that measure transfer, served by ONNX Runtime.")
+@option("--baselines", type=CommaList(BASELINES), help="Placements to compare with.  [default: random_single,box]")
+@option("--search", type=click.Choice(SEARCH_NAMES), default="basin_hopping", help="Which search.")
+@option("--profile", type=click.Choice(tuple(PROFILES)), default="paper", help="Settings of the search.")
+@option("--population", type=int, help="N_p.  [default: from the profile]")
+@option("--generations", type=int, help="N_g.  [default: 3]")
+@option("--crossover-rate", type=float, help="CR.  [default: 0.9]")
+@option("--iterations", type=int, help="N_iter, hops of one mutation.  [default: 3]")
+@option("--step", type=float, help="s, the mutation step.  [default: 10]")
+@option("--temperature", type=float, help="Of the hops' acceptance.  [default: 1]")
+@option("--stop-below", type=float, help="End an image's search at this confidence.")
+@option("--keep", type=int, help="Placements kept for each image.  [default: 8]")
+@option("--seed", type=click.IntRange(0), default=0, help="Of everything random.")
+@option("--batch-size", type=int, help="Candidates in one forward pass.  [default: 64]")
+@option("--owner", type=PATH, help="The owner's identity file (medlocker identity new).")
+@option("--owner-dir", type=PATH, help="Folder for vault and report.  [default: OUT.owner]")
+@option("--device", help="Where sources run.  [default: cuda where there is one]")
+@option("--provider", type=click.Choice(("auto", "cpu", "cuda")), default="auto", help="Where targets run.")
+@option("--workers", type=click.IntRange(1), default=2, help="Threads that decode.")
+@option("--run-name", help="Name of the MLflow run.")
+@tracking_options
+@json_option
+def protect(data: str, out: Path, owner: Path | None, owner_dir: Path | None, as_json: bool, **options: Any) -> None:
+    """Lock a data set: write a release, its sealed vault and a report.
+
+    The same command continues after an interruption. The release folder may be given away; the owner's folder may not.
+    """
+    owner_dir = owner_dir or default_owner_dir(out)
+    progress = TerminalProgress()
+    settings = protect_settings(options)
+    loader = ZooLoader(options["device"], options["provider"])
+    identity = demo_identity(owner_dir) if data == DEMO and owner is None else owner_identity(owner, owner_dir)
+    with tracked_run(
+        options["run_name"] or f"protect {Path(data).name}",
+        experiment=options["experiment"],
+        tracking_uri=options["tracking_uri"],
+        verb="protect",
+    ) as tracker:
+        request = protect_request(data, out, owner_dir, settings, options)
+        result = run_protect(request, loader, identity, tracker, progress)
+        if as_json:
+            print_json(protect_json(request, result, tracker.run_id))
+        else:
+            click.echo(protect_text(request, result, tracker.run_id))
+
+
+def protect_settings(options: dict[str, Any]) -> ProtectSettings:
+    """The settings behind the options.
+
+    Raises:
+        SettingsError: a value is not valid; names the option.
+    """
+    chosen = {
+        name: options[name]
+        for name in ("population", "generations", "crossover_rate", "iterations", "step", "temperature")
+        if options[name] is not None
+    }
+    search = checked(SearchSettings, name=options["search"], **(PROFILES[options["profile"]] | chosen))
+    mark = checked(
+        MarkSettings,
+        logo_scale=options["logo_scale"],
+        alpha_range=options["alpha_range"],
+        rule=options["alpha_rule"],
+        placement=options["placement"],
+        when_infeasible=options["when_infeasible"],
+        protect=options["keep_free"],
+    )
+    names = ("seed", "stop_below", "keep", "batch_size")
+    return checked(ProtectSettings, mark=mark, search=search, **{name: options[name] for name in names})
+
+
+def protect_request(
+    data: str, out: Path, owner_dir: Path, settings: ProtectSettings, options: dict[str, Any]
+) -> ProtectRequest:
+    """What was asked for; the demo's data and networks stand in where none are named."""
+    is_demo = data == DEMO
+    described = {name: options[name] for name in DATASET_NAMES}
+    if is_demo:
+        spec = demo_data(out.with_name(out.name + ".data"))
+        spec = spec.model_copy(update={k: described[k] for k in ("limit", "per_class") if described[k]})
+    else:
+        spec = dataset_spec(Path(data), settings.seed, **described)
+    return ProtectRequest(
+        spec,
+        out,
+        owner_dir,
+        sources=options["sources"] or (DEMO_SOURCES if is_demo else ()),
+        source_weights=_weights(options["source_weights"]),
+        targets=options["targets"] if options["targets"] is not None else (DEMO_TARGETS if is_demo else ()),
+        logo=options["logo"],
+        settings=settings,
+        baselines=_baselines(options["baselines"], is_demo),
+        only_correct=options["only_correct"],
+        workers=options["workers"],
+    )
+
+
+def _baselines(named: tuple[Any, ...] | None, is_demo: bool) -> tuple[Any, ...]:
+    if named is not None:
+        return named
+    return BASELINES if is_demo else ("random_single", "box")
+
+
+def _weights(named: tuple[str, ...] | None) -> tuple[float, ...] | None:
+    if named is None:
+        return None
+    try:
+        return tuple(float(word) for word in named)
+    except ValueError as error:
+        raise SettingsError(f"--source-weights {','.join(named)}: not numbers") from error
