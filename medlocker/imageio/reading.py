@@ -29,16 +29,17 @@ from medlocker.errors import EmptyImageError, ImageReadError, MissingImageError,
 from medlocker.imageio import png, tiff
 from medlocker.imageio.metadata import Metadata, pillow_metadata
 
-MAX_PIXELS = 400_000_000
-"""Largest image that is decoded, in px; a small file can claim any size."""
+MAX_PIXELS = 178_000_000
+"""Largest image that is decoded, in px; a small file can claim any size. It is what Pillow decodes at most unless its
+global limit is changed for the whole process; fundus cameras stay below 60 million."""
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"})
 """Suffixes of files taken for images, in lower case; what is inside decides how they are decoded."""
 
 _NARROW_MODES = {"1": "L", "L": "L", "RGB": "RGB", "RGBA": "RGBA", "LA": "RGBA", "PA": "RGBA"}
 _DECODER_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
-    MemoryError, struct.error, zlib.error, cv2.error,
+    OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, OverflowError, MemoryError,
+    struct.error, zlib.error, cv2.error,
 )  # fmt: skip
 
 
@@ -131,6 +132,8 @@ def _plain_opener(encoded: bytes) -> Callable[[io.BytesIO], ImageFile.ImageFile]
 def _named_errors(name: str) -> Iterator[None]:
     try:
         yield
+    except Image.DecompressionBombError as error:
+        raise UnsupportedImageError(f"{name}: too many pixels", why=str(error)) from error
     except _DECODER_ERRORS as error:
         reason = str(error) or type(error).__name__
         kind = "truncated" if "truncated" in reason.lower() else "truncated or damaged"

@@ -133,7 +133,7 @@ def test_an_animated_png_is_refused() -> None:
 
 def test_a_header_that_claims_too_many_pixels_is_refused() -> None:
     header = png_module.chunk(b"IHDR", struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0))
-    with pytest.raises(UnsupportedImageError, match=r"big\.png: 30000 x 30000 px.*400 million px"):
+    with pytest.raises(UnsupportedImageError, match=r"big\.png: 30000 x 30000 px.*178 million px"):
         decode_image(PLAIN[:8] + header + PLAIN[33:], "big.png")
 
 

@@ -155,3 +155,24 @@ def test_too_many_pixels_are_refused_in_every_format(monkeypatch: pytest.MonkeyP
     for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM"):
         with pytest.raises(UnsupportedImageError, match="7 x 9 px"):
             decode_image(saved(Image.fromarray(RGB), kind), "a")
+
+
+def test_a_webp_canvas_beyond_the_decoder_is_refused() -> None:
+    encoded = bytearray(saved(Image.new("RGBA", (8, 8)), "WEBP", lossless=True, exif=b"Exif\0\0II*\0"))
+    start = encoded.index(b"VP8X") + 12
+    encoded[start : start + 6] = (16000).to_bytes(3, "little") * 2
+    with pytest.raises(UnsupportedImageError, match="too many pixels"):
+        decode_image(bytes(encoded), "a.webp")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM"])
+def test_random_damage_is_read_or_refused_by_name(kind: str) -> None:
+    whole, generator = saved(Image.fromarray(RGB), kind), np.random.default_rng(5)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        # Large claimed sizes cost time to refuse, and have a test of their own: the first bytes stay.
+        damaged[generator.integers(len(damaged) // 2, len(damaged))] = generator.integers(256)
+        try:
+            decode_image(bytes(damaged), "a")
+        except ImageReadError as error:
+            assert error.what.startswith("a: ")
