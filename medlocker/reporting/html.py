@@ -81,7 +81,7 @@ def _tiles(data: ReportData) -> list[tuple[str, str, str]]:
         detail = f"{cell.proportion.k} of {cell.proportion.n}; {100 * low:.0f}–{high:.0%}"
         tiles.append((f"{cell.proportion.rate:.0%}", f"misread by {cell.network}", detail))
     if data.unlock_check:
-        tiles.append(("{} of {}".format(*data.unlock_check), "restored bit for bit", "pixels compared by SHA-256"))
+        tiles.append(("{}/{}".format(*data.unlock_check), "restored bit for bit", "pixels compared by SHA-256"))
     if images:
         tiles.append(
             (f"{np.mean([image.queries for image in images]):,.0f}", "queries an image", "mean over all images")

@@ -12,6 +12,7 @@ from mlflow.data.dataset_source import DatasetSource
 from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
 from medlocker.datasets import Dataset, dataset_digest
+from medlocker.errors import TrackingError
 
 DIGEST_LENGTH = 32
 """Hexadecimal digits of the digest that MLflow keeps; its own limit is 36 characters."""
@@ -49,7 +50,7 @@ class ImageFolderSource(DatasetSource):
 
     @classmethod
     def _resolve(cls, raw_source: Any) -> ImageFolderSource:
-        raise NotImplementedError("an image folder source is made from a MedLocker data set")
+        raise TrackingError(f"{raw_source} is no image folder source", fix="make one from a MedLocker data set")
 
     def to_dict(self) -> dict[str, Any]:
         """Path and layout."""
