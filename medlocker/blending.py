@@ -118,7 +118,9 @@ def load_logo(path: Path | None = None) -> Logo:
     try:
         with Image.open(path) as image:
             if max(image.size) > MAX_LOGO_SIDE:
-                raise LogoError(f"{path}: the logo is {image.width} x {image.height} px", fix="use one of at most 8192 px")
+                raise LogoError(
+                    f"{path}: the logo is {image.width} x {image.height} px", fix="use one of at most 8192 px"
+                )
             rgba = np.asarray(image.convert("RGBA"), dtype=np.uint8)
     except FileNotFoundError as error:
         raise LogoError(f"{path}: no such file", fix="give --logo the path of a PNG file") from error
@@ -185,8 +187,10 @@ def prepare_mark(
         SettingsError: dtype or `logo_scale` is not supported.
     """
     if np.dtype(dtype) not in (np.dtype(np.uint8), np.dtype(np.uint16)):
-        raise SettingsError(f"pixels of type {np.dtype(dtype)}", why="only 8-bit and 16-bit unsigned images can be marked")
-    peak = int(np.iinfo(dtype).max)
+        raise SettingsError(
+            f"pixels of type {np.dtype(dtype)}", why="only 8-bit and 16-bit unsigned images can be marked"
+        )
+    peak = 255 if np.dtype(dtype) == np.uint8 else 65535
     scaled = _scaled(logo, scaled_size((image_shape[1], image_shape[0]), logo.size, logo_scale))
     rgb = scaled[..., :3].astype(np.int64)
     # ITU-R 601 luma in integers, as Pillow's "L" conversion.
@@ -240,7 +244,9 @@ def lock(pixels: Pixels, mark: Mark, placement: Placement) -> Pixels:
         SettingsError: the footprint leaves the image, or α is outside 0–255.
     """
     rows, columns = footprint(mark, placement, pixels.shape)
-    blended = blend_values(colour_channels(pixels[rows, columns]), mark.colour, mark.opacity(placement.alpha)[..., None])
+    blended = blend_values(
+        colour_channels(pixels[rows, columns]), mark.colour, mark.opacity(placement.alpha)[..., None]
+    )
     return _with_patch(pixels, rows, columns, blended)
 
 

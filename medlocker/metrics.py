@@ -77,7 +77,9 @@ class GradeSuccess:
 
 
 def attack_success(
-    labels: npt.NDArray[np.int64], clean: npt.NDArray[np.int64], marked: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int64],
+    clean: npt.NDArray[np.int64],
+    marked: npt.NDArray[np.int64],
     among: npt.NDArray[np.bool_],
 ) -> Proportion:
     """Attack success rate: misread after marking, among images read correctly before.

@@ -13,7 +13,7 @@ from medlocker.blending import AlphaRule, Logo, Mark, Pixels, prepare_mark
 from medlocker.datasets import Record, read_mask
 from medlocker.errors import InfeasiblePlacementError
 from medlocker.placement import PlacementMode, WhenInfeasible, resolve_feasible
-from medlocker.regions import Box, RegionSettings, lesion_boxes
+from medlocker.regions import Box, RegionSettings, lesion_boxes, structure_boxes
 from medlocker.search import SearchSpace
 
 
@@ -107,7 +107,7 @@ def _boxes(record: Record, shape: tuple[int, ...], settings: MarkSettings) -> tu
             others.append(read_mask(path, (shape[0], shape[1])))
         elif settings.placement != "anywhere" and kind not in ANATOMY:
             lesions.append(read_mask(path, (shape[0], shape[1])))
-    return lesion_boxes(lesions, settings.regions), lesion_boxes(others, settings.regions)
+    return lesion_boxes(lesions, settings.regions), structure_boxes(others)
 
 
 ANATOMY = frozenset({"OD", "MAC"})

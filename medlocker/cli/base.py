@@ -69,7 +69,7 @@ def option(*declarations: str, **attributes: Any) -> Callable[[F], F]:
     return click.option(*declarations, cls=EmptyIsAbsent, **attributes)
 
 
-class CommaList(click.ParamType):
+class CommaList(click.ParamType[tuple[str, ...]]):
     """Comma-separated words; an entry of a fixed set where one is given."""
 
     name = "a,b,…"
@@ -88,7 +88,7 @@ class CommaList(click.ParamType):
         return words
 
 
-class ColumnValue(click.ParamType):
+class ColumnValue(click.ParamType[tuple[tuple[str, str], ...]]):
     """COLUMN=VALUE pairs, comma-separated."""
 
     name = "column=value"

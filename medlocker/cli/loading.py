@@ -1,4 +1,4 @@
-"""Turn what a user typed into identities, networks and data sets."""
+"""Turn what a user typed into networks and data sets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from medlocker.allocator import keep_freed_memory
 from medlocker.classifiers import Classifier
 from medlocker.datasets import DatasetSpec
 from medlocker.datasets.synthetic import write_synthetic_dataset
-from medlocker.errors import IdentityError, SettingsError
-from medlocker.keys import Identity, load_identity, new_identity
+from medlocker.errors import SettingsError
 from medlocker_mlflow.fetch import fetch_model
 from medlocker_zoo.resolve import resolve_sources, resolve_targets
 from medlocker_zoo.targets import Provider
@@ -20,7 +19,6 @@ from medlocker_zoo.targets import Provider
 DEMO = "demo"
 DEMO_PER_GRADE = 6
 DEMO_SEED = 2026
-IDENTITY_NAME = "identity.txt"
 
 
 class ZooLoader:
@@ -65,33 +63,6 @@ def chosen_device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(f"--device {name}: not usable here", why=str(error).splitlines()[0]) from error
     return device
-
-
-def owner_identity(owner: Path | None, owner_dir: Path) -> Identity:
-    """The owner's identity: as named, or the one that lies in the owner's folder.
-
-    Raises:
-        IdentityError: none was named and none lies there.
-    """
-    if owner is not None:
-        return load_identity(owner)
-    kept = owner_dir / IDENTITY_NAME
-    if kept.exists():
-        return load_identity(kept)
-    raise IdentityError(
-        "no owner identity was given",
-        why="the parameters that unlock a release are sealed to its owner",
-        fix="make one with medlocker identity new --out owner.txt and pass --owner owner.txt",
-    )
-
-
-def demo_identity(owner_dir: Path) -> Identity:
-    """The demo's own identity, made on first use."""
-    path = owner_dir / IDENTITY_NAME
-    if path.exists():
-        return load_identity(path)
-    owner_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return new_identity(path)
 
 
 def demo_data(folder: Path) -> DatasetSpec:

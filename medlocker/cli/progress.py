@@ -50,7 +50,9 @@ class TerminalProgress:
             task = bar.add_task(name, total=total, note="")
 
             def advance(steps: int = 1, note: str = "") -> None:
-                bar.update(task, advance=steps, **({"note": note} if note else {}))
+                bar.update(task, advance=steps)
+                if note:
+                    bar.update(task, note=note)
 
             yield advance
 

@@ -10,11 +10,12 @@ import click
 from medlocker.blending import AlphaRule
 from medlocker.cli.base import PATH, CommaList, checked, json_option, option, print_json, tracking_options
 from medlocker.cli.dataset_options import dataset_options, dataset_spec
-from medlocker.cli.loading import DEMO, ZooLoader, demo_data, demo_identity, owner_identity
+from medlocker.cli.identities import demo_identity, given_identity
+from medlocker.cli.loading import DEMO, ZooLoader, demo_data
 from medlocker.cli.progress import TerminalProgress
 from medlocker.cli.summaries import protect_json, protect_text
 from medlocker.errors import SettingsError
-from medlocker.jobs import ProtectRequest, run_protect
+from medlocker.jobs.protecting import ProtectRequest, run_protect
 from medlocker.placement import PlacementMode, WhenInfeasible
 from medlocker.planning import MarkSettings
 from medlocker.protecting import ProtectSettings
@@ -80,7 +81,7 @@ def protect(data: str, out: Path, owner: Path | None, owner_dir: Path | None, as
     progress = TerminalProgress()
     settings = protect_settings(options)
     loader = ZooLoader(options["device"], options["provider"])
-    identity = demo_identity(owner_dir) if data == DEMO and owner is None else owner_identity(owner, owner_dir)
+    identity = demo_identity(owner_dir) if data == DEMO and owner is None else given_identity(owner, owner_dir)
     with tracked_run(
         options["run_name"] or f"protect {Path(data).name}",
         experiment=options["experiment"],

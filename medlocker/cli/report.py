@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from medlocker.cli.base import PATH, json_option, option, print_json
-from medlocker.cli.loading import owner_identity
+from medlocker.cli.identities import given_identity
 from medlocker.cli.progress import TerminalProgress
-from medlocker.jobs import TransferRequest, run_report
+from medlocker.jobs.transferring import TransferRequest, run_report
 from medlocker.workspace import default_owner_dir
 
 
@@ -22,7 +22,7 @@ from medlocker.workspace import default_owner_dir
 def report(release: Path, owner: Path | None, owner_dir: Path | None, data: Path | None, as_json: bool) -> None:
     """Write the report of a release as one self-contained HTML file in the owner's folder."""
     owner_dir = owner_dir or default_owner_dir(release)
-    identity = owner_identity(owner, owner_dir)
+    identity = given_identity(owner, owner_dir)
     published = run_report(TransferRequest(release, owner_dir, data=data), identity, TerminalProgress())
     if as_json:
         print_json({"report": str(published.report), "metrics": published.metrics})

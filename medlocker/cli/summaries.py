@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from medlocker.jobs import ProtectRequest, ProtectResult, TransferResult
+from medlocker.jobs.protecting import ProtectRequest, ProtectResult
 from medlocker.jobs.tables import asr_rows, comparison_rows, grade_rows
+from medlocker.jobs.transferring import TransferResult
 from medlocker.metrics import AttackSuccess
 from medlocker.transfer import comparisons, grade_table, success_table
 
@@ -33,9 +34,9 @@ def success_text(table: Sequence[AttackSuccess]) -> str:
             shown.add_row(
                 network, cell.role, METHODS[method], str(cell.proportion), str(given.proportion) if given else ""
             )
-    console = Console(file=io.StringIO(), width=120, highlight=False)
-    console.print(shown)
-    return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
+    text = io.StringIO()
+    Console(file=text, width=120, highlight=False).print(shown)
+    return text.getvalue().rstrip()
 
 
 def protect_text(request: ProtectRequest, result: ProtectResult, run_id: str | None) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from medlocker.cli.base import PATH, CommaList, json_option, option, print_json, tracking_options
-from medlocker.cli.loading import ZooLoader, owner_identity
+from medlocker.cli.identities import given_identity
+from medlocker.cli.loading import ZooLoader
 from medlocker.cli.progress import TerminalProgress
 from medlocker.cli.summaries import success_text, transfer_json
-from medlocker.jobs import TransferRequest, run_transfer
+from medlocker.jobs.transferring import TransferRequest, run_transfer
 from medlocker.transfer import BASELINES, success_table
 from medlocker.workspace import default_owner_dir
 from medlocker_mlflow.runs import tracked_run
@@ -35,7 +36,7 @@ def transfer(release: Path, owner: Path | None, owner_dir: Path | None, as_json:
     Reads the originals and the vault, so it needs the owner's identity.
     """
     owner_dir = owner_dir or default_owner_dir(release)
-    identity = owner_identity(owner, owner_dir)
+    identity = given_identity(owner, owner_dir)
     loader = ZooLoader(options["device"], options["provider"])
     request = TransferRequest(
         release,

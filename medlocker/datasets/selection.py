@@ -68,6 +68,6 @@ def _sample(entries: Sequence[Entry], per_class: int, seed: int, names: tuple[st
     drawn = groups.pop(None, [])
     for label, members in groups.items():
         # One generator a class: a class's draw does not depend on the size of the others.
-        order = np.random.default_rng((seed, label)).permutation(len(members))
+        order = np.random.default_rng((seed, label or 0)).permutation(len(members))
         drawn += [members[index] for index in order[:per_class]]
     return sorted(drawn, key=lambda entry: (entry.id, entry.relative_path.as_posix()))

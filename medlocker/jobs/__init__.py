@@ -1,18 +1,5 @@
-"""Whole jobs, as a user asks for them: the parts put in order, watched, measured, reported and tracked."""
+"""Whole jobs, as a user asks for them: the parts put in order, watched, measured, reported and tracked.
 
-from medlocker.jobs.progress import NetworkLoader, Progress, SilentProgress
-from medlocker.jobs.protecting import ProtectRequest, ProtectResult, run_protect
-from medlocker.jobs.transferring import TransferRequest, TransferResult, run_report, run_transfer
-
-__all__ = [
-    "NetworkLoader",
-    "Progress",
-    "ProtectRequest",
-    "ProtectResult",
-    "SilentProgress",
-    "TransferRequest",
-    "TransferResult",
-    "run_protect",
-    "run_report",
-    "run_transfer",
-]
+Import from the modules: `protecting`, `transferring`. This package imports nothing itself, so that a recipient's
+commands do not wait for PyTorch.
+"""

@@ -10,7 +10,7 @@ from medlocker.datasets import Dataset
 from medlocker.errors import AlteredImageError, MedLockerError, ReleaseError
 from medlocker.fitness import Ensemble
 from medlocker.imageio import read_image
-from medlocker.jobs.progress import Advance, Progress
+from medlocker.jobs.progress import Progress
 from medlocker.keys import Identity, VaultDocument, decode_logo, read_vault, restore_image, vault_key
 from medlocker.metrics import Method
 from medlocker.planning import plan_image
@@ -81,7 +81,6 @@ def measure_release(
             batch_size=settings.batch_size,
             on_progress=advance,
         )
-
 
 
 def measured_images(

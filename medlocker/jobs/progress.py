@@ -1,12 +1,10 @@
-"""What a job needs from outside: someone to tell, and someone who turns references into networks."""
+"""Whom a job tells how far it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
-
-from medlocker.classifiers import Classifier
 
 Advance = Callable[..., None]
 """`advance(steps=1, note="")`: so many steps done, with a short remark."""
@@ -34,23 +32,3 @@ class SilentProgress:
 
     def say(self, line: str) -> None:
         """Ignore the line."""
-
-
-class NetworkLoader(Protocol):
-    """Turns references (names, files, URIs) into networks; the model zoo's is used by the command line."""
-
-    def sources(self, references: Sequence[str]) -> Sequence[Classifier]:
-        """Networks the search may query.
-
-        Raises:
-            ModelError: a reference cannot be resolved.
-        """
-        ...
-
-    def targets(self, references: Sequence[str]) -> Sequence[Classifier]:
-        """Networks that only measure transfer.
-
-        Raises:
-            ModelError: a reference cannot be resolved.
-        """
-        ...

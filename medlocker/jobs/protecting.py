@@ -14,7 +14,8 @@ from medlocker.datasets.document import DatasetDocument
 from medlocker.errors import ModelError
 from medlocker.fitness import Ensemble
 from medlocker.jobs.measuring import measure_release, unlock_check
-from medlocker.jobs.progress import NetworkLoader, Progress
+from medlocker.jobs.networks import NetworkLoader
+from medlocker.jobs.progress import Progress
 from medlocker.jobs.publishing import Finished, Published, publish
 from medlocker.jobs.selecting import keep_readable
 from medlocker.keys import Identity

@@ -97,6 +97,7 @@ def publish(finished: Finished, pace: Mapping[str, float], tracker: Tracker) -> 
             samples=samples,
             attack_success=table,
             by_grade=grades,
+            labelled=dataset.labelled,
             clean_confidences=[i.public.clean_confidence for i in protection.images],
             final_confidences=[i.public.final_confidence for i in protection.images],
             footprints=_footprints(finished),

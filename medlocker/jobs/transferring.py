@@ -10,7 +10,8 @@ from medlocker.datasets.document import DatasetDocument
 from medlocker.errors import ReleaseError
 from medlocker.fitness import Ensemble
 from medlocker.jobs.measuring import measure_release, unlock_check
-from medlocker.jobs.progress import NetworkLoader, Progress
+from medlocker.jobs.networks import NetworkLoader
+from medlocker.jobs.progress import Progress
 from medlocker.jobs.publishing import READINGS_NAME, Finished, Published, publish, success_metrics
 from medlocker.jobs.tables import asr_rows, comparison_rows, grade_rows
 from medlocker.keys import Identity, load_manifest

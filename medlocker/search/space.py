@@ -48,7 +48,8 @@ def reflect_interval(values: npt.NDArray[np.int64], low: int, high: int) -> npt.
     if span == 0:
         return np.full_like(values, low)
     offset = np.mod(values - low, 2 * span)
-    return low + np.minimum(offset, 2 * span - offset)
+    reflected: npt.NDArray[np.int64] = low + np.minimum(offset, 2 * span - offset)
+    return reflected
 
 
 @dataclass(frozen=True)
