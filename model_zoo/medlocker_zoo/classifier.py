@@ -48,16 +48,17 @@ class ClassifierMetadata(BaseModel):
 
 
 def inference_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors that decide a network's output, by sorted name, on the CPU."""
+    """The tensors that decide a network's output, by sorted name, contiguous on the CPU."""
     state = network.state_dict()
-    return {name: state[name].detach().cpu() for name in sorted(state) if not name.endswith(UNUSED_AT_INFERENCE)}
+    used = sorted(name for name in state if not name.endswith(UNUSED_AT_INFERENCE))
+    return {name: state[name].detach().cpu().contiguous() for name in used}
 
 
 def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 (hexadecimal) over sorted tensor names, shapes and float32 bytes."""
+    """SHA-256 (hexadecimal) over sorted tensor names, shapes and float32 bytes of a state on the CPU."""
     digest = hashlib.sha256()
     for name in sorted(state):
-        values = state[name].detach().to("cpu", torch.float32).contiguous().numpy()
+        values = state[name].to(torch.float32).contiguous().numpy()
         digest.update(f"{name}{tuple(values.shape)}".encode())
         digest.update(values.astype("<f4").tobytes())
     return digest.hexdigest()

@@ -89,9 +89,3 @@ def split_dataset(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset
 
 def _part(dataset: Dataset, records: list[Record], name: str) -> Dataset:
     return replace(dataset, name=f"{dataset.name} ({name})", records=tuple(records))
-
-
-def dataset_digest(dataset: Dataset) -> str:
-    """SHA-256 (hexadecimal) over the pixels, labels and order of a data set."""
-    lines = (f"{record.pixel_sha256} {record.label}\n" for record in dataset.records)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from medlocker import __version__
 from medlocker.errors import ModelError
-from medlocker_zoo.classifier import ClassifierMetadata, TorchClassifier, inference_state
+from medlocker_zoo.classifier import UNUSED_AT_INFERENCE, ClassifierMetadata, TorchClassifier, inference_state
 from medlocker_zoo.registry import Architecture, build_network, get_card
 
 HEADER_KEY = "medlocker"
@@ -46,7 +46,7 @@ def save_classifier(path: Path, classifier: TorchClassifier, *, half: bool = Tru
     if path.suffix != SUFFIX:
         raise ModelError(f"{path}: weights are saved as {SUFFIX} files", fix=f"name it {path.stem}{SUFFIX}")
     state = inference_state(classifier.network)
-    state = {name: value.contiguous() for name, value in (round_to_half(state) if half else state).items()}
+    state = round_to_half(state) if half else state
     broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if broken:
         raise ModelError(f"{path}: not saved", why=f"weights are not finite: {', '.join(broken[:5])}")
@@ -158,7 +158,7 @@ def fill_network(network: torch.nn.Module, state: Mapping[str, torch.Tensor], pa
         ModelError: a tensor is missing, left over, of another shape, or not finite.
     """
     target = inference_state(network)
-    given = {name: value for name, value in state.items() if name.split(".")[-1] != "num_batches_tracked"}
+    given = {name: value for name, value in state.items() if not name.endswith(UNUSED_AT_INFERENCE)}
     wrong = [f"missing {name}" for name in target if name not in given]
     wrong += [f"unknown {name}" for name in given if name not in target]
     wrong += [

@@ -13,14 +13,14 @@ from typing import Literal
 import torch
 
 from medlocker import __version__
-from medlocker.datasets.base import Dataset
+from medlocker.datasets import Dataset, dataset_digest
 from medlocker.errors import ModelError
 from medlocker.tracking import NullTracker, Tracker
 from medlocker_zoo.checkpoints import EpochRecord, RunState, load_checkpoint, save_checkpoint
 from medlocker_zoo.classifier import ClassifierMetadata, TorchClassifier
 from medlocker_zoo.evaluation import EvalReport, confusion_matrix, evaluate_classifier, quadratic_kappa
 from medlocker_zoo.initialisation import initial_network
-from medlocker_zoo.labels import dataset_digest, split_dataset
+from medlocker_zoo.labels import split_dataset
 from medlocker_zoo.optimisation import Precision, Setup, make_optimiser, predict, train_epoch, use_bfloat16
 from medlocker_zoo.pixels import PixelCache, cache_pixels
 from medlocker_zoo.registry import Card, get_card
