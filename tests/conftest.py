@@ -14,3 +14,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 @pytest.fixture(autouse=True, scope="session")
 def _few_threads() -> None:
     torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tracking store with its schema made, to be copied: making one takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    from mlflow import MlflowClient
+
+    from medlocker_mlflow.store import quieten
+
+    quieten()
+    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+    return path

@@ -8,18 +8,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from mlflow import MlflowClient
 from mlflow_store import Store
-
-from medlocker_mlflow.store import quieten
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "empty.db"
-    quieten()
-    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
-    return path
 
 
 @pytest.fixture
