@@ -8,6 +8,7 @@ already restored, coarse to fine, and the prediction's error is packed and compr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -154,12 +155,17 @@ def _neighbour(values: _Plane, step: _Pass, offset: tuple[int, int]) -> _Plane:
 
 def _shifted(values: _Plane, axis: int, lines: slice, shift: int) -> _Plane:
     """The lines at a distance from `lines`; where that leaves the patch, those on the other side."""
-    length = values.shape[axis]
     if not shift:
         return values[:, lines] if axis == 1 else values[:, :, lines]
-    index = np.arange(length)[lines]
+    return values.take(_shifted_lines(values.shape[axis], lines.start, lines.step, shift), axis=axis)
+
+
+@lru_cache(maxsize=1024)
+def _shifted_lines(length: int, start: int, step: int, shift: int) -> npt.NDArray[np.intp]:
+    """Kept, because working out these few numbers takes longer than using them."""
+    index = np.arange(start, length, step)
     beyond = (index + shift < 0) | (index + shift >= length)
-    return values.take(np.where(beyond, index - shift, index + shift), axis=axis)
+    return np.where(beyond, index - shift, index + shift)
 
 
 def _predict(means: _Plane, values: _Plane, channels: slice, slopes: _Plane) -> _Plane:

@@ -79,7 +79,7 @@ def test_a_manifest_cannot_name_files_elsewhere(example: Example, file: str) -> 
     manifest = _manifest(example)
     manifest["images"][0]["file"] = file  # type: ignore[index]
     (example.folder / MANIFEST_NAME).write_text(json.dumps(manifest))
-    with pytest.raises(ReleaseError, match="images.0.file"):
+    with pytest.raises(ReleaseError, match=r"images\.0\.file"):
         load_manifest(example.folder)
 
 
