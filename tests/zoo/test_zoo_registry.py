@@ -51,7 +51,7 @@ def test_a_card_says_what_is_our_own_choice(name: str) -> None:
 
 
 def test_wildcards_select_by_name() -> None:
-    assert list_networks("demo_*") == ["demo_convnext", "demo_efficientnet", "demo_resnet"]
+    assert list_networks("demo_*") == ["demo_darknet", "demo_efficientnet", "demo_resnet"]
     assert list_networks("nothing*") == []
 
 

@@ -118,7 +118,7 @@ def test_shipped_weights_load_and_say_how_good_they_are(name: str) -> None:
 
 
 def test_the_three_demo_networks_ship_within_three_megabytes() -> None:
-    assert demo_networks() == ["demo_convnext", "demo_efficientnet", "demo_resnet"]
+    assert demo_networks() == ["demo_darknet", "demo_efficientnet", "demo_resnet"]
     sizes = [path.stat().st_size for name in demo_networks() if (path := resolve.demo_weights(name))]
     assert sum(sizes) < 3_000_000
 
