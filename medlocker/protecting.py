@@ -29,7 +29,7 @@ from medlocker.keys import Alternative, Identity, VaultDocument, VaultImage, enc
 from medlocker.planning import MarkSettings, Plan, plan_image
 from medlocker.querying import QueryEngine, SearchJob, SearchResult, image_generator
 from medlocker.recovery import PacketContext, derive_image_key, make_packet
-from medlocker.release import MANIFEST_NAME, Outcome, ReleaseImage, ReleaseManifest, SourceModel
+from medlocker.release import MANIFEST_NAME, Outcome, ReleaseImage, ReleaseManifest, SourceModel, check_relative_file
 from medlocker.rendering import PreparedImage
 from medlocker.search import SearchSettings, build_search
 from medlocker.workspace import FinishedImage, InfeasibleImage, Workspace
@@ -57,7 +57,7 @@ class ProtectSettings(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     stop_below: Annotated[float, Field(gt=0, lt=1)] | None = None
     keep: Annotated[int, Field(ge=1, le=256)] = 8
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,7 @@ def protect(
         ReleaseError: a file cannot be written.
     """
     _check_labels(dataset, ensemble)
+    _check_names(dataset)
     job = _Job(dataset, ensemble, logo, settings, workspace, observer or Observer())
     job.run()
     return job.finish(owner)
@@ -156,6 +157,24 @@ def _check_labels(dataset: Dataset, ensemble: Ensemble) -> None:
             f"but {ensemble.members[0].name} knows {ensemble.num_classes} classes",
             fix="use sources trained on these classes",
         )
+
+
+def _check_names(dataset: Dataset) -> None:
+    """Two images must not share a file of the release, on systems that ignore case either."""
+    taken: dict[str, Record] = {}
+    for record in dataset.records:
+        name = release_name(record.relative_path).as_posix()
+        try:
+            check_relative_file(name)
+        except ValueError as error:
+            raise DatasetError(f"{record.path}: its name cannot be used in a release", why=str(error)) from None
+        other = taken.setdefault(name.casefold(), record)
+        if other is not record:
+            raise DatasetError(
+                f"{record.path} and {other.path} would both become {name}",
+                why="marked images are saved as PNG, and some systems ignore case",
+                fix="rename one of them",
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
@@ -12,6 +14,7 @@ from medlocker.cli.identities import given_identity
 from medlocker.cli.progress import TerminalProgress
 from medlocker.errors import SettingsError
 from medlocker.keys import KeyDocument, UnlockReport, read_key, read_vault, unlock_release, vault_key
+from medlocker.tracking import NullTracker, Tracker
 from medlocker.workspace import VAULT_NAME, default_owner_dir
 
 
@@ -49,6 +52,15 @@ def unlock(
     _tell(report, as_json)
     if not report.complete:
         ctx.exit(EXIT_FAILED)
+
+
+def _run(release: Path) -> AbstractContextManager[Tracker]:
+    """The run that `mlflow run` made; a recipient's own command is not tracked, and does not wait for MLflow."""
+    if "MLFLOW_RUN_ID" not in os.environ:
+        return nullcontext(NullTracker())
+    from medlocker_mlflow.runs import tracked_run
+
+    return tracked_run(f"unlock {release.name}", experiment=None, tracking_uri=None, verb="unlock")
 
 
 def _document(release: Path, key: Path | None, identity: Path | None) -> KeyDocument:

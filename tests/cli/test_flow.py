@@ -9,8 +9,11 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
+from secret_scan import find_secrets
 
 from medlocker.imageio import read_image
+from medlocker.keys import load_identity, read_vault, vault_key
 
 FAST = ("--population", 6, "--generations", 1, "--batch-size", 16)
 
@@ -115,8 +118,6 @@ def test_the_run_holds_settings_metrics_data_and_files(shell):
 def test_a_stripped_packet_is_lossy_only_on_request(shell):
     lock(shell)
     image = read_image(Path("out/2.png"))
-    from PIL import Image
-
     Image.fromarray(image.pixels).save("out/2.png")
     failed = shell("unlock", "out", "--identity", "owner.txt", "--out", "originals", code=1)
     assert "2.png" in failed.stderr
@@ -126,3 +127,25 @@ def test_a_stripped_packet_is_lossy_only_on_request(shell):
     difference = read_image(Path("originals/2.png")).pixels.astype(int) - read_image(Path("data/2.png")).pixels
     assert np.abs(difference).max() < 255
     shell("verify", "out", code=1)
+
+
+def test_nothing_the_tracking_store_or_the_release_holds_is_secret(shell):
+    """Neither the release secret, nor a packet key, nor the identity, nor a placement is written in the clear."""
+    lock(shell, "--baselines", "random_single,random_best,box")
+    owner = load_identity(Path("owner.txt"))
+    vault = read_vault(Path("out.owner/vault.age"), owner)
+    key = vault_key(vault)
+    needles = [vault.secret, *(i.packet_key for i in key.images), Path("owner.txt").read_bytes().split()[-1]]
+    needles += [f'"alpha":{i.alpha},"x":{i.x},"y":{i.y}'.encode() for i in vault.images]
+    leaks = [line for line in find_secrets(Path(), needles) if not line.startswith("owner.txt:")]
+    assert leaks == []
+    for table in Path().rglob("*.json"):
+        assert not {'"alpha"', '"x"', '"y"', '"original_sha256"'} & set(table.read_text().replace(":", " ").split())
+
+
+def test_the_scan_would_find_a_vault_in_the_clear(shell):
+    lock(shell)
+    vault = read_vault(Path("out.owner/vault.age"), load_identity(Path("owner.txt")))
+    Path("leak.json").write_text(vault.model_dump_json())
+    assert find_secrets(Path(), [vault.secret])
+    assert find_secrets(Path(), [f'"alpha":{i.alpha},"x":{i.x},"y":{i.y}'.encode() for i in vault.images])

@@ -192,3 +192,14 @@ def test_an_image_without_room_has_a_stated_outcome(data, owner, tmp_path, when)
     scales = {i.id: i.logo_scale for i in read_vault(tmp_path / "out.owner" / "vault.age", owner).images}
     assert all(scale == 3 for image, scale in scales.items() if image != "f")
     assert scales.get("f", 99) > 3
+
+
+@pytest.mark.parametrize(("first", "second"), [("x/a.png", "x/A.png"), ("b.png", "B.jpg")])
+def test_images_that_would_share_a_file_are_refused_at_the_start(owner, tmp_path, first, second):
+    rng = np.random.default_rng(0)
+    for name in (first, second):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(tmp_path / "data" / name)
+    with pytest.raises(DatasetError, match="would both become"):
+        begin(tmp_path / "data", owner, tmp_path / "out")()
+    assert not any((tmp_path / "out").iterdir())
