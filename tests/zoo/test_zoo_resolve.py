@@ -113,7 +113,7 @@ def test_shipped_weights_load_and_say_how_good_they_are(name: str) -> None:
     source = resolve_source(name)
     assert source.name == name
     assert source.num_classes == 5
-    assert source.metadata.metrics["test_accuracy"] >= 0.85
+    assert source.metadata.metrics["test_accuracy"] >= 0.8
     assert source.metadata.metrics["test_images"] >= 200
 
 
