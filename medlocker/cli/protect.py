@@ -26,7 +26,7 @@ from medlocker.workspace import default_owner_dir
 from medlocker_mlflow.runs import tracked_run
 
 DEMO_SOURCES = ("demo_resnet",)
-DEMO_TARGETS = ("demo_efficientnet", "demo_vit")
+DEMO_TARGETS = ("demo_efficientnet", "demo_darknet")
 PROFILES: dict[str, dict[str, Any]] = {"paper": {}, "fast": {"population": 20}}
 """`paper` is the paper's settings, 650 queries an image; `fast` the same with a population of 20, 260 queries."""
 DATASET_NAMES = ("layout", "labels", "id_column", "label_column", "where", "masks", "limit", "per_class", "on_error")

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from medlocker.cli.base import PATH, json_option, option, print_json, tracking_options
+from medlocker.allocator import keep_freed_memory
+from medlocker.cli.base import PATH, ColumnValue, checked, json_option, option, print_json, tracking_options
 from medlocker.cli.dataset_options import dataset_options, dataset_spec
 from medlocker.cli.loading import DEMO, chosen_device
 from medlocker.cli.progress import TerminalProgress
@@ -16,6 +17,7 @@ from medlocker.datasets.synthetic import write_synthetic_dataset
 from medlocker.errors import SettingsError
 from medlocker_mlflow.runs import tracked_run
 from medlocker_zoo.labels import map_labels, parse_label_map
+from medlocker_zoo.registry import Card, Recipe, get_card
 from medlocker_zoo.storage import save_classifier
 from medlocker_zoo.training import TrainResult, train_classifier
 
@@ -28,11 +30,12 @@ DEMO_TRAIN_PER_GRADE = 60
 @option("--out", type=PATH, required=True, help="Weights file to write (.safetensors).")
 @dataset_options
 @option("--test-data", type=PATH, help="Folder of the test part, measured once at the end.  [default: --data]")
-@option("--test-where", help="Which rows are the test part, e.g. split=test.")
+@option("--test-where", type=ColumnValue(), help="Which rows are the test part, e.g. split=test.")
 @option("--validation", type=click.FloatRange(0.01, 0.9), default=0.15, help="Share held out to choose the epoch.")
 @option("--init", type=PATH, help="Weights to start from (.safetensors).")
 @option("--imagenet", is_flag=True, help="Start from timm's ImageNet weights (needs the network).")
-@option("--label-map", help="Merge classes, e.g. 0=no DR,1-4=DR.")
+@option("--label-map", help="Merge classes, e.g. 'no DR=0;DR=1,2,3,4'.")
+@option("--recipe", type=ColumnValue(), help="Recipe changes, e.g. learning_rate=5e-4,augmentation.rotation=180.")
 @option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
 @option("--precision", type=click.Choice(("auto", "float32", "bfloat16")), default="auto", help="Of the arithmetic.")
 @option("--checkpoints", type=PATH, help="Folder of checkpoints; a second run continues.  [default: OUT.checkpoints]")
@@ -46,6 +49,7 @@ def train(network: str, data: str, out: Path, as_json: bool, **options: Any) -> 
     Classes are balanced, the epoch with the best quadratic kappa on held-out images is kept, and an interrupted
     training continues with the same command. See medlocker networks for names.
     """
+    keep_freed_memory()
     progress = TerminalProgress()
     with tracked_run(
         f"train {network}", experiment=options["experiment"], tracking_uri=options["tracking_uri"], verb="train"
@@ -53,7 +57,7 @@ def train(network: str, data: str, out: Path, as_json: bool, **options: Any) -> 
         training, test = _datasets(data, out, options, progress)
         with progress.stage(f"Training {network}", None) as advance:
             result = train_classifier(
-                network,
+                adapted_card(network, options["recipe"] or ()),
                 training,
                 options["validation"],
                 test=test,
@@ -72,6 +76,28 @@ def train(network: str, data: str, out: Path, as_json: bool, **options: Any) -> 
         _tell(out, result, as_json)
 
 
+def adapted_card(network: str, changes: tuple[tuple[str, str], ...]) -> Card:
+    """A network's card with parts of its recipe replaced.
+
+    Args:
+        network: its registry name.
+        changes: (name, value); a dot leads into the augmentation.
+
+    Raises:
+        ModelError: there is no such network.
+        SettingsError: a name or value is not part of a recipe.
+    """
+    card = get_card(network)
+    recipe = card.recipe.model_dump()
+    for name, value in changes:
+        within, _, last = name.rpartition(".")
+        if within not in ("", "augmentation"):
+            raise SettingsError(f"--recipe {name}: no such part of a recipe", fix=f"choose from {', '.join(recipe)}")
+        place = recipe["augmentation"] if within else recipe
+        place[last] = None if value == "none" else value
+    return card.model_copy(update={"recipe": checked(Recipe, **recipe)})
+
+
 def _datasets(
     data: str, out: Path, options: dict[str, Any], progress: TerminalProgress
 ) -> tuple[Dataset, Dataset | None]:
@@ -84,17 +110,10 @@ def _datasets(
     training = _open(root, described, options, progress)
     if options["test_where"] is None and options["test_data"] is None:
         return training, None
-    described["where"] = _pairs(options["test_where"])
+    described["where"] = options["test_where"]
     return training, _open(
         options["test_data"] or root, described | {"limit": None, "per_class": None}, options, progress
     )
-
-
-def _pairs(text: str | None) -> tuple[tuple[str, str], ...]:
-    pairs = [entry.partition("=") for entry in (text or "").split(",") if entry]
-    if any(not middle for _, middle, _ in pairs):
-        raise SettingsError(f"--test-where {text}: not COLUMN=VALUE", fix="write e.g. --test-where split=test")
-    return tuple((column, value) for column, _, value in pairs)
 
 
 def _open(root: Path, described: dict[str, Any], options: dict[str, Any], progress: TerminalProgress) -> Dataset:
