@@ -7,35 +7,27 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Annotated
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 import medlocker
-from medlocker.blending import Logo, lock, pixel_sha256
+from medlocker.blending import Logo, pixel_sha256
 from medlocker.datasets import Dataset, Record, dataset_digest
-from medlocker.errors import DatasetError, ModelError, ReleaseError
+from medlocker.errors import DatasetError
 from medlocker.fitness import Ensemble
 from medlocker.imageio import (
     StoredImage,
-    decode_image,
-    embed_packet,
-    encode_image,
-    has_room_for_packet,
     read_image,
     release_name,
     write_atomic,
 )
-from medlocker.keys import Alternative, Identity, VaultDocument, VaultImage, encode_logo, write_vault
-from medlocker.planning import MarkSettings, Plan, plan_image
-from medlocker.querying import QueryEngine, SearchJob, SearchResult, image_generator
-from medlocker.recovery import PacketContext, derive_image_key, make_packet
-from medlocker.release import MANIFEST_NAME, Outcome, ReleaseImage, ReleaseManifest, SourceModel, check_relative_file
+from medlocker.keys import Identity, VaultDocument, encode_logo, write_vault
+from medlocker.planning import MarkSettings, plan_image
+from medlocker.querying import QueryEngine, SearchJob, image_generator
+from medlocker.release import MANIFEST_NAME, ReleaseImage, ReleaseManifest, SourceModel, check_relative_file
 from medlocker.rendering import PreparedImage
+from medlocker.saving import LoadedImage, rounded, save_marked
 from medlocker.search import SearchSettings, build_search
 from medlocker.workspace import FinishedImage, InfeasibleImage, Workspace
-
-CONFIDENCE_TOLERANCE = 1e-3
-"""Largest allowed difference between the confidence the search saw and the one measured on the saved file."""
 
 
 class ProtectSettings(BaseModel):
@@ -177,18 +169,6 @@ def _check_names(dataset: Dataset) -> None:
             )
 
 
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    """An image between its loading and its saving."""
-
-    record: Record
-    image: StoredImage
-    plan: Plan
-    label: int
-    clean_prediction: int
-    clean_confidence: float
-
-
 class _Job:
     def __init__(
         self,
@@ -202,7 +182,7 @@ class _Job:
         self.dataset, self.ensemble, self.logo = dataset, ensemble, logo
         self.settings, self.workspace, self.observer = settings, workspace, observer
         self.search = build_search(settings.search)
-        self.in_flight: dict[str, _Loaded] = {}
+        self.in_flight: dict[str, LoadedImage] = {}
         self.done = 0
         self.resumed = 0
 
@@ -215,7 +195,8 @@ class _Job:
             on_batch=self.observer.on_queries,
         )
         for result in engine.run(self._jobs()):
-            self._told(self._save(self.in_flight.pop(result.id), result).public)
+            saved = save_marked(self.in_flight.pop(result.id), result, self.workspace, self.ensemble)
+            self._told(saved.public)
 
     def _told(self, public: ReleaseImage | None) -> None:
         self.done += 1
@@ -235,14 +216,14 @@ class _Job:
                 self.in_flight[record.id] = loaded
                 yield self._search_job(loaded)
 
-    def _search_job(self, loaded: _Loaded) -> SearchJob:
+    def _search_job(self, loaded: LoadedImage) -> SearchJob:
         prepared = PreparedImage(
             loaded.image.pixels, loaded.plan.mark, self.ensemble.preprocessings, self.ensemble.device
         )
         rng = image_generator(self.settings.seed, loaded.record.id)
         return SearchJob(loaded.record.id, prepared, loaded.plan.space, loaded.label, rng, self.search)
 
-    def _load(self, record: Record) -> _Loaded | None:
+    def _load(self, record: Record) -> LoadedImage | None:
         image = load_unchanged(record)
         plan = plan_image(record, image.pixels, self.logo, self.settings.mark)
         if plan is None:
@@ -250,103 +231,21 @@ class _Job:
         clean = self.ensemble.read(image.pixels).numpy()
         prediction = int(clean.argmax())
         label = prediction if record.label is None else record.label
-        return _Loaded(record, image, plan, label, prediction, _rounded(clean[label]))
-
-    def _save(self, loaded: _Loaded, result: SearchResult) -> FinishedImage:
-        original, placement = loaded.image.pixels, result.best.placement
-        marked = lock(original, loaded.plan.mark, placement)
-        name = release_name(loaded.record.relative_path)
-        marked_sha256 = pixel_sha256(marked)
-        release_id, secret = self.workspace.job.release_id, self.workspace.secret
-        packet = make_packet(
-            original,
-            marked,
-            loaded.plan.mark,
-            placement,
-            derive_image_key(secret, release_id, loaded.record.id),
-            PacketContext(release_id, loaded.record.id, marked_sha256),
-        )
-        encoded = encode_image(StoredImage(marked, loaded.image.metadata), name.suffix)
-        path = self.workspace.release / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if embedded := has_room_for_packet(name.suffix):
-            encoded = embed_packet(encoded, packet)
-        else:
-            write_atomic(path.with_name(path.name + ".mlrp"), packet)
-        final = self._check_saved(encoded, loaded, result, marked_sha256)
-        write_atomic(path, encoded)
-        public = ReleaseImage(
-            id=loaded.record.id,
-            file=name.as_posix(),
-            marked_sha256=marked_sha256,
-            packet="embedded" if embedded else "sidecar",
-            packet_bytes=len(packet),
-            file_bytes=len(encoded),
-            outcome=_outcome(loaded, int(final.argmax())),
-            clean_confidence=loaded.clean_confidence,
-            final_confidence=_rounded(final[loaded.label]),
-            queries=result.queries,
-        )
-        finished = FinishedImage(
-            vault=self._vault_image(loaded, result, public),
-            public=public,
-            label=loaded.label,
-            clean_prediction=loaded.clean_prediction,
-            curve=result.curve,
-        )
-        self.workspace.save(loaded.record.id, finished)
-        return finished
-
-    def _check_saved(
-        self, encoded: bytes, loaded: _Loaded, result: SearchResult, marked_sha256: str
-    ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        """Decode what will be saved and read it as a stranger would; the search's own figure must agree."""
-        saved = decode_image(encoded, loaded.record.id)
-        if pixel_sha256(saved.pixels) != marked_sha256:
-            raise ReleaseError(f"{loaded.record.id}: the encoded file does not hold the marked pixels")
-        final = self.ensemble.read(saved.pixels).numpy()
-        gap = abs(float(final[loaded.label]) - result.best.confidence)
-        if gap > CONFIDENCE_TOLERANCE:
-            raise ModelError(
-                f"{loaded.record.id}: the search saw confidence {result.best.confidence:.4f}, "
-                f"the saved file gives {float(final[loaded.label]):.4f}",
-                why="the sources are not deterministic enough",
-            )
-        return final
-
-    def _vault_image(self, loaded: _Loaded, result: SearchResult, public: ReleaseImage) -> VaultImage:
-        alpha, x, y = result.best.placement
-        return VaultImage(
-            id=loaded.record.id,
-            file=public.file,
-            shape=loaded.image.pixels.shape,
-            dtype=loaded.image.pixels.dtype.name,
-            logo_scale=loaded.plan.logo_scale,
-            alpha=alpha,
-            x=x,
-            y=y,
-            original_sha256=loaded.record.pixel_sha256,
-            marked_sha256=public.marked_sha256,
-            alternatives=tuple(
-                Alternative(
-                    alpha=a.placement.alpha,
-                    x=a.placement.x,
-                    y=a.placement.y,
-                    confidence=a.confidence,
-                    fooled=a.fooled,
-                )
-                for a in result.alternatives
-            ),
-        )
+        return LoadedImage(record, image, plan, label, prediction, rounded(clean[label]))
 
     def finish(self, owner: Identity) -> Protection:
         """Write manifest and vault from the records."""
         records = list(self.workspace.load_all([r.id for r in self.dataset.records]))
         images = tuple(r for r in records if isinstance(r, FinishedImage))
         infeasible = tuple(r.id for r in records if isinstance(r, InfeasibleImage))
-        job = self.workspace.job
-        mark = self.settings.mark
-        manifest = ReleaseManifest(
+        manifest = self._manifest(images, infeasible)
+        write_vault(self.workspace.vault_path, self._vault(images), owner)
+        write_atomic(self.workspace.release / MANIFEST_NAME, (manifest.model_dump_json(indent=2) + "\n").encode())
+        return Protection(manifest, images, infeasible, self.resumed)
+
+    def _manifest(self, images: tuple[FinishedImage, ...], infeasible: tuple[str, ...]) -> ReleaseManifest:
+        job, mark = self.workspace.job, self.settings.mark
+        return ReleaseManifest(
             release_id=job.release_id,
             created_at=job.created_at.astimezone(UTC),
             medlocker_version=medlocker.__version__,
@@ -363,18 +262,17 @@ class _Job:
             images=tuple(i.public for i in images),
             infeasible=infeasible,
         )
-        vault = VaultDocument(
-            release_id=job.release_id,
-            created_at=job.created_at,
+
+    def _vault(self, images: tuple[FinishedImage, ...]) -> VaultDocument:
+        return VaultDocument(
+            release_id=self.workspace.job.release_id,
+            created_at=self.workspace.job.created_at,
             secret=self.workspace.secret,
             logo=encode_logo(self.logo),
             logo_sha256=self.logo.sha256,
-            rule=mark.rule,
+            rule=self.settings.mark.rule,
             images=tuple(i.vault for i in images),
         )
-        write_vault(self.workspace.vault_path, vault, owner)
-        write_atomic(self.workspace.release / MANIFEST_NAME, (manifest.model_dump_json(indent=2) + "\n").encode())
-        return Protection(manifest, images, infeasible, self.resumed)
 
 
 def load_unchanged(record: Record) -> StoredImage:
@@ -391,13 +289,3 @@ def load_unchanged(record: Record) -> StoredImage:
             fix="restore the file, or start again with another --out",
         )
     return image
-
-
-def _outcome(loaded: _Loaded, final_prediction: int) -> Outcome:
-    if loaded.clean_prediction != loaded.label:
-        return "clean_misread"
-    return "fooled" if final_prediction != loaded.label else "not_fooled"
-
-
-def _rounded(probability: float) -> float:
-    return min(1.0, max(0.0, round(float(probability), 6)))
