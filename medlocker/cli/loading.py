@@ -17,7 +17,7 @@ from medlocker_zoo.resolve import resolve_sources, resolve_targets
 from medlocker_zoo.targets import Provider
 
 DEMO = "demo"
-DEMO_PER_GRADE = 6
+DEMO_PER_GRADE = 4
 DEMO_SEED = 2026
 
 
@@ -66,6 +66,7 @@ def chosen_device(name: str | None) -> torch.device:
 
 
 def demo_data(folder: Path) -> DatasetSpec:
-    """Write the embedded synthetic data set; the same images every time."""
+    """Write the embedded synthetic data set below a folder; the same images every time."""
+    folder = folder / "synthetic-fundus"
     write_synthetic_dataset(folder, per_grade=DEMO_PER_GRADE, seed=DEMO_SEED, split="test")
     return DatasetSpec(root=folder)
