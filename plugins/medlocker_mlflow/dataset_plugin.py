@@ -135,9 +135,7 @@ def from_image_folder(
     return open_images(Path(path), name, digest, options)
 
 
-def from_medlocker_release(
-    path: str | Path, *, name: str | None = None, digest: str | None = None
-) -> Dataset:
+def from_medlocker_release(path: str | Path, *, name: str | None = None, digest: str | None = None) -> Dataset:
     """Describe a release as an MLflow data set; `mlflow.data.from_medlocker_release`.
 
     Args:

@@ -27,7 +27,7 @@ TARGETS = "label"
 """Column with the class index when a data set is evaluated."""
 
 
-class LoggedImages(MlflowDataset, PyFuncConvertibleDatasetMixin):  # type: ignore[misc]
+class LoggedImages(MlflowDataset, PyFuncConvertibleDatasetMixin):
     """The MLflow view of a data set; a labelled one can be the `data` of `mlflow.models.evaluate`.
 
     Args:
@@ -99,7 +99,7 @@ class LoggedImages(MlflowDataset, PyFuncConvertibleDatasetMixin):  # type: ignor
             path: recorded by MLflow.
             feature_names: columns of `frame` to keep; None for all.
         """
-        return EvaluationDataset(
+        return EvaluationDataset(  # type: ignore[no-untyped-call]
             self.frame,
             targets=self.targets,
             path=path,

@@ -1,7 +1,7 @@
 """`mlflow.models.evaluate(model, data, model_type="classifier", evaluators="medlocker")`: the entry point.
 
-MLflow imports this module whenever anything is evaluated, so what it takes to evaluate is imported only when MedLocker's
-evaluator is asked for. `medlocker_mlflow.evaluating` has the contract.
+MLflow imports this module whenever anything is evaluated; what evaluating takes is imported only when this evaluator is
+asked for. `medlocker_mlflow.evaluating` has the contract.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from mlflow.models.evaluation import EvaluationResult, ModelEvaluator
 
 
-class MedLockerEvaluator(ModelEvaluator):  # type: ignore[misc]
+class MedLockerEvaluator(ModelEvaluator):
     """Accuracy on clean and marked images, and attack success, of any logged image classifier."""
 
     @classmethod
