@@ -18,6 +18,7 @@ VERBS = {
     "report": "medlocker.cli.report:report",
     "identity": "medlocker.cli.identity:identity",
     "key": "medlocker.cli.key:key",
+    "audit": "medlocker.cli.audit:audit",
     "train": "medlocker.cli.train:train",
     "export": "medlocker.cli.export:export",
     "networks": "medlocker.cli.networks:networks",
