@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-import pynvml  # type: ignore[import-untyped]
+import pynvml
 import torch
 
 from medlocker.classifiers import Preprocessing
