@@ -16,6 +16,7 @@ VERBS = {
     "verify": "medlocker.cli.verify:verify",
     "transfer": "medlocker.cli.transfer:transfer",
     "report": "medlocker.cli.report:report",
+    "runs": "medlocker.cli.runs:runs",
     "identity": "medlocker.cli.identity:identity",
     "key": "medlocker.cli.key:key",
     "audit": "medlocker.cli.audit:audit",
