@@ -148,16 +148,21 @@ def who(
         One holding a key version, in the order of issue.
     """
     wanted = EventFilter(release=release, until=now)
-    held: dict[tuple[str, str | None, str, int], Holding] = {}
+    held: _Held = {}
     for event in select(events, wanted):
         details = event.details
         if isinstance(details, KeyIssued | KeyReissued) and (image is None or covers(event, image)):
-            held[details.release_id, details.edition_id, details.recipient, details.key_version] = _held(event, details)
+            held.setdefault(_key(details, details.key_version), []).append(_held(event, details))
         if isinstance(details, KeyReissued):
             _end(held, details, details.replaces, "superseded", event.time)
         if isinstance(details, KeyRevoked):
             _end(held, details, details.key_version, "revoked", event.time)
-    return [_expired(one, now) for one in held.values()]
+    made = sorted((one for versions in held.values() for one in versions), key=lambda one: one.sequence)
+    return [_expired(one, now) for one in made]
+
+
+_Key = tuple[str, str | None, str, int]
+_Held = dict[_Key, list[Holding]]
 
 
 def _held(event: Event, details: KeyIssued | KeyReissued) -> Holding:
@@ -175,17 +180,15 @@ def _held(event: Event, details: KeyIssued | KeyReissued) -> Holding:
     )
 
 
-def _end(
-    held: dict[tuple[str, str | None, str, int], Holding],
-    details: KeyReissued | KeyRevoked,
-    version: int,
-    state: KeyState,
-    when: datetime,
-) -> None:
-    key = (details.release_id, details.edition_id, details.recipient, version)
+def _end(held: _Held, details: KeyReissued | KeyRevoked, version: int, state: KeyState, when: datetime) -> None:
+    key = _key(details, version)
+    ending = {"state": state, "ended_at": when, "reason": details.reason}
     # A revoked key stays revoked, whatever is issued after it.
-    if key in held and held[key].state != "revoked":
-        held[key] = held[key].model_copy(update={"state": state, "ended_at": when, "reason": details.reason})
+    held[key] = [one if one.state == "revoked" else one.model_copy(update=ending) for one in held.get(key, ())]
+
+
+def _key(details: KeyIssued | KeyReissued | KeyRevoked, version: int) -> _Key:
+    return details.release_id, details.edition_id, details.recipient, version
 
 
 def _expired(holding: Holding, now: datetime) -> Holding:
