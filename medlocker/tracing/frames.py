@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from medlocker.blending import Mark, Pixels, Placement, lock
+from medlocker.blending import Mark, Pixels, Placement, colour_channels, footprint, lock
 from medlocker.tracing.registration import Plane, Registration, luma, register, unit_colours
 
 READING_SIDE = 512
@@ -63,29 +63,35 @@ class Frame:
 
     def effect(self, mark: Mark, placement: Placement) -> Plane:
         """(h, w, C) by how much a mark changes the image; 0 where the leak shows nothing."""
-        scale = np.float32(1 / np.iinfo(self.original.dtype).max)
-        before, after = (
-            _colours(p).astype(np.float32) * scale for p in (self.original, lock(self.original, mark, placement))
-        )
-        return np.where(self.inside[..., None], self.project(after - before), np.float32(0))
+        rows, columns = footprint(mark, placement, self.original.shape)
+        patch = self.original[rows, columns]
+        change = colour_channels(lock(patch, mark, Placement(placement.alpha, 0, 0))) - colour_channels(patch)
+        effect = np.zeros((*self.original.shape[:2], change.shape[2]), dtype=np.float32)
+        effect[rows, columns] = change / mark.peak
+        effect = self.project(effect)
+        effect[~self.inside] = 0
+        return effect
 
 
-def overlay(leaked: Pixels, original: Pixels, registration: Registration | None = None) -> Frame:
+def overlay(
+    leaked: Pixels, original: Pixels, registration: Registration | None = None, *, full_size: bool = False
+) -> Frame:
     """Lay a leaked image over its original.
 
     Args:
         leaked: as found.
         original: the unmarked image.
         registration: found by `register` when None.
+        full_size: keep the original's own grid for a leak that has it too.
 
     Returns:
-        A frame on the original's own grid when the leak has that grid too, else of at most `READING_SIDE` px.
+        A frame of at most `READING_SIDE` px, unless `full_size` applies.
     """
     found = register(leaked, original) if registration is None else registration
     colours, (height, width) = unit_colours(leaked), original.shape[:2]
-    if found == Registration(1.0, 1.0, 0.0, 0.0, 0.0):
-        return Frame(original, found, colours, np.ones((height, width), dtype=bool), 0.0)
     reduction = min(1.0, READING_SIDE / max(height, width))
+    if found.is_whole and (full_size or reduction == 1.0):
+        return Frame(original, found, colours, np.ones((height, width), dtype=bool), 0.0)
     size = max(1, round(width * reduction)), max(1, round(height * reduction))
     zoom = width / size[0], height / size[1]
     scales = found.scale_x * zoom[0], found.scale_y * zoom[1]
@@ -114,10 +120,6 @@ def _row(scale: float, offset: float, axis: int) -> list[float]:
     row = [0.0, 0.0, (0.5 - offset) * scale - 0.5]
     row[axis] = scale
     return row
-
-
-def _colours(pixels: Pixels) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    return pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
 
 
 def _with_channels(plane: Plane) -> Plane:

@@ -73,7 +73,7 @@ def locate_mark(
     """
     if original is not None:
         mark = prepare_mark(logo, original.shape, original.dtype, logo_scale=logo_scale, rule=rule)
-        return _locate_by_difference(overlay(leaked, original), leaked, mark)
+        return _locate_by_difference(overlay(leaked, original, full_size=True), leaked, mark)
     size = expected_size or (leaked.shape[1], leaked.shape[0])
     mark = prepare_mark(logo, (size[1], size[0], 3), np.uint8, logo_scale=logo_scale, rule=rule)
     return _locate_by_pattern(unit_colours(leaked), mark, size)

@@ -82,12 +82,13 @@ def _normal_equations(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float, int]:
     """Gram matrix of the effects, their products with the difference, its energy and the number of values; gain and
     offset of brightness are projected out of all."""
-    inside = frame.inside
-    columns = np.stack([e[inside].ravel() for e in effects] + [frame.difference[inside].ravel()]).astype(np.float64)
-    shading = np.stack([frame.reference[inside].ravel(), np.ones(columns.shape[1])]).astype(np.float64)
-    inner = shading @ columns.T
-    full = columns @ columns.T - inner.T @ np.linalg.lstsq(shading @ shading.T, inner, rcond=None)[0]
-    return full[:-1, :-1], full[:-1, -1], float(full[-1, -1]), columns.shape[1]
+    count, inside = len(effects), np.broadcast_to(frame.inside[..., None], frame.leaked.shape)
+    rows = (*effects, frame.difference, frame.reference * inside, inside.astype(np.float32))
+    stacked = np.stack([row.ravel() for row in rows])
+    inner = (stacked @ stacked.T).astype(np.float64)
+    shading = inner[count + 1 :]
+    full = inner - shading.T @ np.linalg.lstsq(shading[:, count + 1 :], shading, rcond=None)[0]
+    return full[:count, :count], full[:count, count], float(full[count, count]), int(inside.sum())
 
 
 def _non_negative(gram: npt.NDArray[np.float64], products: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

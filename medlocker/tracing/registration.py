@@ -46,6 +46,11 @@ class Registration:
     top: float
     error: float = float("inf")
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the leak has the original's own grid."""
+        return (self.scale_x, self.scale_y, self.left, self.top) == (1.0, 1.0, 0.0, 0.0)
+
 
 def unit_colours(pixels: Pixels) -> Plane:
     """(H, W, C) float32 in 0–1: grey gives C = 1, RGB and RGBA give C = 3; a grey picture stored as RGB gives 1."""
