@@ -139,7 +139,11 @@ class Ledger:
         latest = sign_head(self.identity, position.ledger or leaf.hex(), frontier, now or datetime.now(UTC))
         peaks = tuple(peak.hex() for peak in frontier.peaks)
         sidecar = Sidecar(latest=latest, peaks=peaks, start=start, end=start + len(line) + 1)
-        _replace(sidecar_path(self.path), canonical_json(sidecar) + b"\n")
+        try:
+            _replace(sidecar_path(self.path), canonical_json(sidecar) + b"\n")
+        except OSError as error:
+            # The event is on disk already; the next append catches up from the older head.
+            _log.warning("%s: its latest head could not be stored (%s)", self.path, error.strerror)
         return latest
 
 

@@ -124,6 +124,17 @@ def test_a_failed_write_leaves_nothing(path, ledger, owner, heads, monkeypatch):
     assert path.read_bytes() == before
 
 
+def test_an_event_on_disk_is_acknowledged_even_if_its_head_cannot_be_stored(path, ledger, owner, heads, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medlocker.audit.ledger._replace", full)
+        receipt = ledger.append(issued("Fay"), actor="owner")
+    assert verify_ledger(path, owner.public, [receipt]).ok
+    assert ledger.append(issued("Gus"), actor="owner").head.size == 8
+
+
 @pytest.mark.parametrize("actor", ["", " a", "a\nb", "\x1b[2J", "a" * 201])
 def test_text_that_would_steer_a_terminal_is_refused(path, ledger, actor):
     with pytest.raises(LedgerError, match="actor"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -141,7 +142,16 @@ def test_atna_messages_follow_the_dicom_schema(events):
         assert message.tag == "AuditMessage" and places == sorted(places) and set(places) == {0, 1, 2, 3}
         assert message[0].attrib.keys() == {"EventActionCode", "EventDateTime", "EventOutcomeIndicator"}
         assert message[0][-1].get("csd-code") == event.details.kind
+        assert message[0].get("EventActionCode") in "CRUDE" and message[0].get("EventOutcomeIndicator") == "0"
+        for coded in (one for tag in ("EventID", "EventTypeCode", "RoleIDCode") for one in message.iter(tag)):
+            assert coded.attrib.keys() == {"csd-code", "codeSystemName", "originalText"}
+        details = {
+            one.get("type"): base64.b64decode(one.get("value")) for one in message.iter("ParticipantObjectDetail")
+        }
+        assert details["sequence"] == b"%d" % event.sequence
         for element in message.iter("ParticipantObjectIdentification"):
+            assert element.get("ParticipantObjectTypeCode") in "12"
+            assert 1 <= int(element.get("ParticipantObjectTypeCodeRole")) <= 26
             assert [child.tag for child in element][:2] == ["ParticipantObjectIDTypeCode", "ParticipantObjectName"]
     assert "left <the> clinic" not in export_events(events, "atna")
 
