@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -148,6 +149,17 @@ class RunComparison:
     tests: tuple[PairedTest, ...]
     notes: tuple[str, ...]
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What each run is called here; see `run_labels`."""
+        return run_labels(self.runs)
+
+
+def run_labels(runs: Sequence[RunFacts]) -> tuple[str, ...]:
+    """The runs' names, with the beginning of the id where a name is not the only one of its kind."""
+    times = Counter(run.name for run in runs)
+    return tuple(run.name if times[run.name] == 1 else f"{run.name} ({run.short_id})" for run in runs)
+
 
 def compare_runs(runs: Sequence[RunFacts]) -> RunComparison:
     """Compare runs with the first of them.
@@ -196,19 +208,20 @@ def metric_value(run: RunFacts, name: str) -> Value | None:
 
 def _paired_tests(runs: Sequence[RunFacts], second: int) -> tuple[list[PairedTest], list[str]]:
     reference, other = runs[0], runs[second]
-    missing = [run.name for run in (reference, other) if run.readings is None]
+    names = run_labels(runs)[0], run_labels(runs)[second]
+    missing = [name for name, run in zip(names, (reference, other), strict=True) if run.readings is None]
     if reference.readings is None or other.readings is None:
-        return [], [f"No test of {other.name} against {reference.name}: {' and '.join(missing)} logged no readings."]
+        return [], [f"No test of {names[1]} against {names[0]}: {' and '.join(missing)} logged no readings."]
     notes = []
     if reference.settings.get("dataset_digest") != other.settings.get("dataset_digest"):
-        notes.append(f"{reference.name} and {other.name} read different data; their images are matched by id.")
+        notes.append(f"{names[0]} and {names[1]} read different data; their images are matched by id.")
     tests = []
     fingerprints = {network.name: network.fingerprint for network in other.readings.networks}
     for network in reference.readings.networks:
         if network.name not in fingerprints:
-            notes.append(f"No test on {network.name}: {other.name} did not measure it.")
+            notes.append(f"No test on {network.name}: {names[1]} did not measure it.")
         elif fingerprints[network.name] != network.fingerprint:
-            notes.append(f"No test on {network.name}: {reference.name} and {other.name} used different weights of it.")
+            notes.append(f"No test on {network.name}: {names[0]} and {names[1]} used different weights of it.")
         elif test := _paired_test(reference.readings, other.readings, network.name, second):
             tests.append(replace(test, role=network.role))
         else:
@@ -248,7 +261,7 @@ def _misread(readings: Readings, network: str) -> dict[tuple[str, int], bool]:
 def sentences(comparison: RunComparison) -> Iterator[str]:
     """What the tests say, one sentence a test."""
     for test in comparison.tests:
-        reference, other = comparison.runs[test.first].name, comparison.runs[test.second].name
+        reference, other = comparison.labels[test.first], comparison.labels[test.second]
         low, high = test.interval
         verdict = "more often" if test.difference > 0 else "less often"
         claim = f"{other} misleads {test.network} {verdict} than {reference}"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from medlocker.imageio import write_atomic
 from medlocker.reporting.pictures import data_uri
-from medlocker_mlflow.comparing import RunComparison, RunFacts, Value, sentences
+from medlocker_mlflow.comparing import RunComparison, RunFacts, Value, run_labels, sentences
 from medlocker_mlflow.history import History
 
 EXAMPLES = 6
@@ -45,7 +45,7 @@ def write_comparison(path: Path, comparison: RunComparison, examples: Sequence[E
 def render_comparison(comparison: RunComparison, examples: Sequence[Example] = ()) -> str:
     """The page as HTML text; see `write_comparison`."""
     return _TEMPLATES.get_template("comparison.html.j2").render(
-        title=" against ".join(run.name for run in comparison.runs),
+        title=" against ".join(comparison.labels),
         comparison=comparison,
         sentences=list(sentences(comparison)),
         examples=examples,
@@ -88,7 +88,7 @@ def side_by_side(history: History, runs: Sequence[RunFacts]) -> list[Example]:
     for path in sorted(set.intersection(*names))[:EXAMPLES]:
         strips = [history.picture(run, path) for run in runs]
         pictures = [("original", data_uri(_panel(strips[0], 0)))]
-        pictures += [(run.name, data_uri(_panel(strip, 1))) for run, strip in zip(runs, strips, strict=True)]
+        pictures += [(name, data_uri(_panel(strip, 1))) for name, strip in zip(run_labels(runs), strips, strict=True)]
         examples.append((PurePosixPath(path).stem, pictures))
     return examples
 

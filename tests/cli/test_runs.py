@@ -6,17 +6,20 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 FAST = ("--population", 6, "--generations", 1, "--batch-size", 16)
 
 
 @pytest.fixture
 def two_runs(shell):
-    """The same data and networks with strong and with faint marks."""
+    """A black mark over the whole image, opaque and unseen: half the images are bright, and turn, or none do."""
     shell("identity", "new", "--out", "owner.txt")
+    Image.new("RGB", (12, 12)).save("black.png")
     words = ["protect", "--data", "data", "--owner", "owner.txt", "--sources", "net", "--targets", "other", *FAST]
+    words += ["--logo", "black.png", "--logo-scale", 1]
     strong = shell.json(*words, "--out", "strong", "--alpha-range", "250,255")
-    faint = shell.json(*words, "--out", "faint", "--alpha-range", "0,1")
+    faint = shell.json(*words, "--out", "faint", "--alpha-range", "0,0")
     return strong["run_id"], faint["run_id"]
 
 
@@ -28,18 +31,16 @@ def test_runs_are_listed_compared_and_ranked(shell, two_runs):
     assert strong[:8] in shell("runs", "list", "--limit", 5).stdout
 
     compared = shell.json("runs", "compare", faint[:8], strong, "--html", "page.html")
-    assert compared["settings"] == {"mark.alpha_range": ["0,1", "250,255"]}
+    assert compared["settings"] == {"mark.alpha_range": ["0,0", "250,255"]}
     (first, second) = compared["outcomes"]["asr/source/net"]
-    assert (first["n"], second["n"]) == (6, 6)
-    assert first["low"] <= first["value"] <= first["high"]
+    assert [(v["value"], v["n"]) for v in (first, second)] == [(0.0, 6), (0.5, 6)]
+    assert second["low"] < second["value"] < second["high"]
     tests = {test["network"]: test for test in compared["tests"]}
     assert set(tests) == {"net", "other"}
-    assert tests["net"]["asr_reference"] == first["value"]
-    assert tests["net"]["asr_other"] == second["value"]
-    assert tests["net"]["images"] == 6
-    assert tests["net"]["only_other"] - tests["net"]["only_reference"] == pytest.approx(
-        6 * (second["value"] - first["value"])
-    )
+    assert (tests["net"]["images"], tests["net"]["only_reference"], tests["net"]["only_other"]) == (6, 0, 3)
+    assert tests["net"]["mcnemar_p"] == pytest.approx(2 * 0.5**3)
+    assert tests["net"]["adjusted_p"] == pytest.approx(2 * tests["net"]["mcnemar_p"])  # Holm over two equal tests
+    assert not tests["net"]["significant"]
     page = Path("page.html").read_text()
     assert page.count('src="data:image/jpeg') == 6 * 3  # the original and two marked versions of each image
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
@@ -48,10 +49,12 @@ def test_runs_are_listed_compared_and_ranked(shell, two_runs):
     assert "mark.alpha_range" in text
     assert "common images" in text
 
-    ranked = shell.json("runs", "best", "--metric", "confidence/final_mean", "--lowest")
+    ranked = shell.json("runs", "best", "--metric", "asr/transfer/other")
     assert [run["run_id"] for run in ranked["runs"]] == [strong, faint]
-    assert "Best by confidence/final_mean" in shell("runs", "best", "--metric", "confidence/final_mean").stdout
-    only = shell.json("runs", "best", "--metric", "asr/source/net", "--where", "mark.alpha_range=0,1")
+    assert "50.0% of 6" in shell("runs", "best", "--metric", "asr/transfer/other").stdout
+    worst = shell.json("runs", "best", "--metric", "asr/transfer/other", "--lowest")
+    assert [run["run_id"] for run in worst["runs"]] == [faint, strong]
+    only = shell.json("runs", "best", "--metric", "asr/source/net", "--where", "mark.alpha_range=0,0")
     assert [run["run_id"] for run in only["runs"]] == [faint]
 
 

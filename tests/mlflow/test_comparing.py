@@ -84,6 +84,17 @@ def test_what_cannot_be_tested_is_said(other: RunFacts, note: str) -> None:
     assert note in comparison.notes[0]
 
 
+def test_runs_of_the_same_name_are_told_apart() -> None:
+    twins = [replace(run("twin", readings("1")), run_id=digit * 32) for digit in "ab"]
+    (sentence,) = sentences(compare_runs(twins))
+    assert "twin (bbbbbbbb) and twin (aaaaaaaa)" in sentence
+
+
+def test_a_network_may_be_called_like_a_part_of_a_metric() -> None:
+    facts = replace(RUN, metrics={"asr/source/n": 0.5, "asr/source/n/n": 4.0, "asr/source/hi": 1.0})
+    assert facts.headline_metrics == {"asr/source/n": 0.5, "asr/source/hi": 1.0}
+
+
 def test_other_data_is_said() -> None:
     runs = [run(name, readings("10"), dataset_digest=name) for name in "ab"]
     comparison = compare_runs(runs)
