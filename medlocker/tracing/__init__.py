@@ -11,21 +11,26 @@ from medlocker.tracing.editions import (
     tracing_code,
 )
 from medlocker.tracing.locating import Located, locate_mark
+from medlocker.tracing.matching import Identified, ImageIndex, build_index, identify
 from medlocker.tracing.reading import Reading, read_symbols
 from medlocker.tracing.registration import Registration, register
 
 __all__ = [
     "Accusation",
     "Evidence",
+    "Identified",
+    "ImageIndex",
     "Located",
     "Reading",
     "Registration",
     "TracingCode",
     "accuse",
+    "build_index",
     "draw_edition",
     "edition_alphabet",
     "edition_alphabets",
     "edition_placements",
+    "identify",
     "images_needed",
     "innocence",
     "locate_mark",

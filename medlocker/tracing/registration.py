@@ -109,10 +109,13 @@ class _Fit:
     def __init__(self, leaked: Plane, original: Plane) -> None:
         self._reduction = min(1.0, WORKING_SIDE / max(original.shape))
         self._leaked_shape, self._original_shape = leaked.shape, original.shape
-        self._original = _resized(original, _reduced(original.shape, self._reduction))
+        self._original = resized(original, _reduced(original.shape, self._reduction))
         # A leak far larger than the working image would be sampled too thinly by the warp.
-        self._leaked = _resized(leaked, _reduced(leaked.shape, min(1.0, 1.25 * WORKING_SIDE / max(leaked.shape))))
-        self._smooth_leaked, self._smooth_original = _blurred(self._leaked, 1.0), _blurred(self._original, 1.0)
+        self._leaked = resized(leaked, _reduced(leaked.shape, min(1.0, 1.25 * WORKING_SIDE / max(leaked.shape))))
+        # Both as soft as one working pixel, the original also as soft as a leak that was reduced.
+        coarseness = min(1.0, self._leaked.shape[1] / self._original.shape[1])
+        self._smooth_leaked = _blurred(self._leaked, coarseness)
+        self._smooth_original = _blurred(self._original, float(np.sqrt(0.75 + 0.25 / coarseness**2)))
 
     def rated(self, guess: Registration) -> Registration:
         height, width = self._original.shape
@@ -138,7 +141,7 @@ class _Fit:
         share = self._leaked_shape[1] / self._original_shape[1]
         other = self._leaked_shape[0] / self._original_shape[0]
         if SMALLEST_WINDOW <= share <= 1 and SMALLEST_WINDOW <= other <= 1 and self._reduction == 1.0:
-            _, (left, top) = _match(self._original, _resized(self._leaked, self._leaked_shape[::-1]))
+            _, (left, top) = _match(self._original, resized(self._leaked, self._leaked_shape[::-1]))
             yield Registration(1.0, 1.0, float(left), float(top))
 
     def settled(self, guess: Registration) -> bool:
@@ -164,7 +167,7 @@ class _Fit:
         best, found = -2.0, (width, height, 0, 0)
         for columns in range(int(SMALLEST_WINDOW * width), width + 1, max(1, width // 112)):
             rows = min(round(columns * aspect), height)
-            score, (left, top) = _match(self._original, _resized(self._leaked, (columns, rows)))
+            score, (left, top) = _match(self._original, resized(self._leaked, (columns, rows)))
             if score > best:
                 best, found = score, (columns, rows, left, top)
         columns, rows, left, top = found
@@ -211,8 +214,8 @@ def _blurred(plane: Plane, sigma: float) -> Plane:
     return result
 
 
-def _resized(plane: Plane, size: tuple[int, int]) -> Plane:
-    """To (width, height); averages where that is smaller."""
+def resized(plane: Plane, size: tuple[int, int]) -> Plane:
+    """To (width, height); averages where that is smaller. A single channel axis is dropped when anything changes."""
     if (plane.shape[1], plane.shape[0]) == size:
         return plane
     smaller = size[0] <= plane.shape[1]
