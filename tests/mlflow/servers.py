@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-START_SECONDS = 180.0
+START_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,12 @@ def mlflow_server(folder: Path, backend: str) -> Iterator[Server]:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         )
         try:
             uri = f"http://127.0.0.1:{port}"
-            until(process, lambda: answers(f"{uri}/health"), folder / "server.log")
+            asking = f"{uri}/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
+            until(process, lambda: answers(asking), folder / "server.log")
             yield Server(uri, artifacts)
         finally:
             end(process)
@@ -73,7 +74,7 @@ def postgres() -> Iterator[str]:
             ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
             try:
                 until(process, lambda: subprocess.run(ready, check=False).returncode == 0, folder / "log")
-                yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
+                yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
             finally:
                 end(process)
 

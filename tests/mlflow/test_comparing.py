@@ -23,6 +23,13 @@ from medlocker_mlflow.paired import difference_interval, holm
 RUN = RunFacts("0" * 32, "run", "e", "protect", "FINISHED", datetime(2026, 1, 2, tzinfo=UTC), {}, {}, {})
 
 
+@pytest.fixture
+def store(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The artifacts of the Default experiment lie where its schema was made; those of a new one lie in the store."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "past")
+    return store
+
+
 def readings(marked: str, *, clean: str | None = None, ids: str | None = None, fingerprint: str = "f") -> Readings:
     """One network on images of class 0; a digit is the class it reads on one image."""
     names = tuple(ids or "abcdefghijklmnopqrstuvwxyz"[: len(marked)])
@@ -198,7 +205,7 @@ def test_runs_are_read_back_from_the_store(store: Store) -> None:
             wanted[active.info.run_id] = readings(marked)
     history = History(None)
     assert [r.run_id for r in history.runs(None)] == list(reversed(wanted))
-    assert [r.settings for r in history.runs("Default", [parse_condition("seed>=1")])] == [{"seed": "2"}, {"seed": "1"}]
+    assert [r.settings for r in history.runs("past", [parse_condition("seed>=1")])] == [{"seed": "2"}, {"seed": "1"}]
     first = next(iter(wanted))
     for reference in (first, first[:8], "one"):
         found = history.run(reference)

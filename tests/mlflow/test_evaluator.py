@@ -38,6 +38,13 @@ class Brightness(torch.nn.Module):
         return torch.stack([torch.zeros_like(brightness), brightness], 1)
 
 
+@pytest.fixture
+def store(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The artifacts of the Default experiment lie where its schema was made; those of a new one lie in the store."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "past")
+    return store
+
+
 def grey(path: Path, level: int) -> str:
     path.parent.mkdir(exist_ok=True, parents=True)
     Image.fromarray(np.full((16, 16, 3), level, np.uint8)).save(path)

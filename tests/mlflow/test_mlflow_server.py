@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +18,11 @@ from medlocker_mlflow.feeding import METADATA_KEYS
 from medlocker_mlflow.history import History
 from medlocker_mlflow.runs import tracked_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def server(
-    request: pytest.FixtureRequest, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     folder = tmp_path / "server"
     folder.mkdir()
     monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
@@ -36,7 +33,6 @@ def server(
         with postgres() as backend, mlflow_server(folder, backend) as running:
             yield _chosen(running)
     else:
-        shutil.copy(empty_database, folder / "mlflow.db")
         with mlflow_server(folder, f"sqlite:///{folder / 'mlflow.db'}") as running:
             yield _chosen(running)
     mlflow.set_tracking_uri("")
