@@ -19,7 +19,10 @@ KEY_SCHEMA: Final = "medlocker.key/1"
 
 
 def _in_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time is out of range") from None
 
 
 UtcTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
