@@ -27,8 +27,8 @@ BIAS_UNITS = 1 << 16
 UNIFORM_FROM = 5
 """Alphabets of this size and larger are drawn uniformly; smaller ones with secret biases.
 
-With as many symbols as that, coalitions of up to four lose at every image whatever they do; with fewer, three or more
-that agree on the rarest symbol would hide among the innocent unless biases are secret and uneven."""
+With as many symbols as that, coalitions of up to four are caught whatever they do, given enough images; with fewer,
+three that publish the symbol fewest of them hold hide among the innocent, unless biases are secret and uneven."""
 
 CUTOFF = 1 / 16
 """No symbol is rarer than this share of 1/q."""

@@ -90,7 +90,8 @@ def overlay(
     found = register(leaked, original) if registration is None else registration
     colours, (height, width) = unit_colours(leaked), original.shape[:2]
     reduction = min(1.0, READING_SIDE / max(height, width))
-    if found.is_whole and (full_size or reduction == 1.0):
+    same_grid = found.is_identity and leaked.shape[:2] == (height, width)
+    if same_grid and (full_size or reduction == 1.0):
         return Frame(original, found, colours, np.ones((height, width), dtype=bool), 0.0)
     size = max(1, round(width * reduction)), max(1, round(height * reduction))
     zoom = width / size[0], height / size[1]

@@ -83,7 +83,8 @@ def _locate_by_difference(frame: Frame, leaked: Pixels, mark: Mark) -> Located:
     x = min(round(column * frame.zoom[0]), width - mark.size[0])
     y = min(round(row * frame.zoom[1]), height - mark.size[1])
     found = frame.registration
-    alpha = _exact_alpha(leaked, frame.original, mark, x, y) if found.error == 0 else _fitted_alpha(frame, mark, x, y)
+    untouched = found.error == 0 and leaked.shape == frame.original.shape
+    alpha = _exact_alpha(leaked, frame.original, mark, x, y) if untouched else _fitted_alpha(frame, mark, x, y)
     effect, difference = frame.effect(mark, Placement(alpha, x, y)), frame.difference
     energy = float((difference**2).sum())
     score = 1 - float(((difference - effect) ** 2).sum()) / energy if energy else 0.0

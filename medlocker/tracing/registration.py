@@ -47,8 +47,8 @@ class Registration:
     error: float = float("inf")
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the leak has the original's own grid."""
+    def is_identity(self) -> bool:
+        """Whether leaked and original px coincide."""
         return (self.scale_x, self.scale_y, self.left, self.top) == (1.0, 1.0, 0.0, 0.0)
 
 

@@ -115,6 +115,16 @@ def test_the_mean_of_copies_shows_each_ones_share(damage):
     assert np.abs(np.array(shares) - np.array([0, 1, 0, 0, 2, 0, 0, 0]) / 3).max() < 0.06
 
 
+def test_a_crop_that_keeps_the_corner_is_read_like_any_other():
+    original = PICTURES[0]
+    mark = prepare_mark(LOGO, original.shape, original.dtype)
+    candidates = candidates_on(original.shape, mark, np.random.default_rng(8))
+    for n, placement in enumerate(candidates):
+        leaked = lock(original, mark, placement)[:152, :150]
+        assert read_symbols(leaked, original, mark, candidates).symbol == n
+        assert locate_mark(leaked, LOGO, original=original)[:2] == placement[1:]
+
+
 def test_an_unmarked_copy_shows_no_symbol():
     original = PICTURES[1]
     mark = prepare_mark(LOGO, original.shape, original.dtype)
