@@ -9,6 +9,7 @@ from medlocker.datasets import Dataset
 from medlocker.datasets.document import DatasetDocument
 from medlocker.errors import ReleaseError
 from medlocker.fitness import Ensemble
+from medlocker.imageio import write_atomic
 from medlocker.jobs.measuring import measure_release, unlock_check
 from medlocker.jobs.networks import NetworkLoader
 from medlocker.jobs.progress import Progress
@@ -82,6 +83,9 @@ def run_transfer(
     tracker.table("attack_success_by_grade", grade_rows(grade_table(readings, dataset.class_names)))
     if compared := comparison_rows(comparisons(readings)):
         tracker.table("search_against_baselines", compared)
+    kept = request.owner_dir / "transfer" / READINGS_NAME
+    write_atomic(kept, (readings.model_dump_json(indent=1) + "\n").encode())
+    tracker.artifact(kept, "release")
     return TransferResult(readings, dataset.class_names)
 
 
