@@ -46,19 +46,19 @@ def null_scores(code: TracingCode, evidence: list[Evidence], draws: int) -> tupl
 
 def test_mean_and_variance_of_the_innocent_are_as_stated():
     code = code_of(MIXED_SIZES)
-    scores, model = null_scores(code, soft(code, words_of(code, [1, 2])), 4000)
-    assert abs(scores.mean() - model.mean) < 5 * math.sqrt(model.variance / 4000)
-    assert scores.var() == pytest.approx(model.variance, rel=0.15)
+    scores, model = null_scores(code, soft(code, words_of(code, [1, 2])), 2500)
+    assert abs(scores.mean() - model.mean) < 5 * math.sqrt(model.variance / 2500)
+    assert scores.var() == pytest.approx(model.variance, rel=0.2)
     assert model.mean < 0
 
 
 def test_the_innocent_exceed_a_score_no_more_often_than_bounded():
     code = code_of(MIXED_SIZES)
-    scores, model = null_scores(code, hard(code, words_of(code, [3])[0]), 4000)
+    scores, model = null_scores(code, hard(code, words_of(code, [3])[0]), 2500)
     levels = np.quantile(scores, [0.5, 0.9, 0.99, 0.999])
     bounds = np.exp(model.log_bounds(levels))
     observed = (scores[None] >= levels[:, None]).mean(1)
-    assert (observed <= bounds + 3 * np.sqrt(bounds / 4000)).all()
+    assert (observed <= bounds + 3 * np.sqrt(bounds / 2500)).all()
     assert bounds[-1] < 0.03, "a bound that never bites would prove nothing"
 
 
@@ -80,15 +80,15 @@ def test_the_bound_is_never_below_the_exact_binomial_tail():
 
 def test_false_accusations_stay_within_epsilon():
     wrong = 0
-    for trial in range(200):
+    for trial in range(120):
         code = code_of([8] * 12 + [2] * 6, trial.to_bytes(16, "big"))
         evidence = hard(code, words_of(code, [99])[0])  # 99 is not among those who are tried
         wrong += any(a.accused for a in accuse(code, evidence, RECIPIENTS, epsilon=0.05))
-    assert wrong <= stats.binom.isf(1e-3, 200, 0.05)
+    assert wrong <= stats.binom.isf(1e-3, 120, 0.05)
 
 
 def test_a_lone_pirate_with_twenty_images_is_always_caught_and_nobody_else():
-    for trial in range(60):
+    for trial in range(30):
         code = code_of([8] * 20, trial.to_bytes(16, "big"))
         guilty = trial % 20
         ranked = accuse(code, hard(code, words_of(code, [guilty])[0]), RECIPIENTS)
@@ -102,7 +102,7 @@ def test_a_lone_pirate_with_twenty_images_is_always_caught_and_nobody_else():
 def test_one_of_a_coalition_is_caught_after_the_images_the_bound_names(size, colluders, strategy):
     images = images_needed(size, colluders, 20)
     rng = np.random.default_rng(5)
-    for trial in range(10):
+    for trial in range(5):
         code = code_of([size] * images, trial.to_bytes(16, "big"))
         guilty = list(range(colluders))
         words = words_of(code, guilty)
@@ -135,7 +135,7 @@ def test_averaging_gives_all_of_the_coalition_away(colluders):
 
 def test_minority_votes_on_two_symbols_do_not_accuse_the_innocent():
     rng = np.random.default_rng(0)
-    for trial in range(10):
+    for trial in range(5):
         code = code_of([2] * 300, trial.to_bytes(16, "big"))
         leak = vote_symbols(words_of(code, [0, 1, 2]), rng, rarest=True)
         accused = {a.recipient for a in accuse(code, hard(code, leak), RECIPIENTS) if a.accused}
