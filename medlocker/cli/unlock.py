@@ -45,13 +45,17 @@ def unlock(
     opens everything.
     """
     document = _document(release, key, identity)
-    with TerminalProgress().stage("Unlocking images", len(document.images)) as advance:
-        report = unlock_release(
-            release, document, out, lossy=lossy, workers=workers, on_image=lambda _image: advance(1)
-        )
-    _tell(report, as_json)
-    if not report.complete:
-        ctx.exit(EXIT_FAILED)
+    with _run(release) as tracker:
+        with TerminalProgress().stage("Unlocking images", len(document.images)) as advance:
+            report = unlock_release(
+                release, document, out, lossy=lossy, workers=workers, on_image=lambda _image: advance(1)
+            )
+        counts = Counter(image.status for image in report.images)
+        tracker.metrics({f"unlock/{status}": counts[status] for status in ("restored", "lossy", "failed")})
+        tracker.tags({"medlocker.release_id": report.release_id})
+        _tell(report, as_json)
+        if not report.complete:
+            ctx.exit(EXIT_FAILED)
 
 
 def _run(release: Path) -> AbstractContextManager[Tracker]:
