@@ -171,11 +171,13 @@ class QueryEngine:
 
     Args:
         ensemble: the sources.
-        batch_size: rows of one forward pass; the last batches are padded to it, so that a row's answer does not
-            depend on how many others were left.
+        batch_size: rows of one forward pass at most.
         stop_below: end an image's search once its confidence is under this (READINGS 10); None runs the whole budget.
         keep: how many distinct placements of each image are kept.
         on_batch: told the number of rows answered, for progress.
+        mix: whether rows of different images share batches, each padded to full size. On a CPU a row's answer depends
+            on its neighbours in the last digits, so that a resumed run would not be byte-identical, and a batch of one
+            image's rows is as fast: None mixes on other devices alone.
     """
 
     def __init__(
@@ -186,9 +188,11 @@ class QueryEngine:
         stop_below: float | None = None,
         keep: int = 8,
         on_batch: Callable[[int], None] | None = None,
+        mix: bool | None = None,
     ) -> None:
         self._ensemble, self._batch_size = ensemble, batch_size
         self._stop_below, self._keep, self._on_batch = stop_below, keep, on_batch
+        self._mix = ensemble.device.type != "cpu" if mix is None else mix
 
     def run(self, jobs: Iterable[SearchJob]) -> Iterator[SearchResult]:
         """Search every image.
@@ -202,7 +206,7 @@ class QueryEngine:
         source = iter(jobs)
         running: list[_Running] = []
         while True:
-            while sum(len(r.waiting) - r.sent for r in running) < self._batch_size and (job := next(source, None)):
+            while self._has_room(running) and (job := next(source, None)):
                 started = _Running(job, job.search.init())
                 started.advance(self._stop_below)
                 running.append(started)
@@ -212,6 +216,11 @@ class QueryEngine:
             for finished in [r for r in running if r.advance(self._stop_below)]:
                 running.remove(finished)
                 yield finished.result(self._keep)
+
+    def _has_room(self, running: list[_Running]) -> bool:
+        if not self._mix:
+            return not running
+        return sum(len(r.waiting) - r.sent for r in running) < self._batch_size
 
     def _query(self, running: list[_Running]) -> None:
         room, parts = self._batch_size, []
@@ -236,7 +245,7 @@ class QueryEngine:
         inputs = {}
         for preprocessing in self._ensemble.preprocessings:
             rendered = [r.job.image.render(rows, preprocessing) for r, rows in parts]
-            if padding:
+            if padding and self._mix:
                 rendered.append(rendered[-1][-1:].expand(padding, -1, -1, -1))
             inputs[preprocessing] = torch.cat(rendered) if len(rendered) > 1 else rendered[0]
         return inputs
