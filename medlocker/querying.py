@@ -1,8 +1,8 @@
 """Run the searches of many images against the sources at once, with full batches and exact query counts.
 
-Rows of one image follow each other (a hop needs the answer to the one before), rows of different images do not: the
-engine keeps a few images in flight and fills every batch from whichever has rows waiting. A finished image leaves at
-once and the next takes its place, so memory does not grow with the data set.
+Rows of one image follow each other (a hop needs the answer to the one before), rows of different images do not: off the
+CPU the engine keeps a few images in flight and fills every batch from whichever has rows waiting; on it, one image at a
+time. A finished image leaves at once and the next takes its place, so memory does not grow with the data set.
 """
 
 from __future__ import annotations
