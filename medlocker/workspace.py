@@ -23,6 +23,7 @@ from medlocker.sealing import open_with, seal_to
 
 JOB_NAME = "job.json"
 SECRET_NAME = "secret.age"
+OWNER_SUFFIX = ".owner"
 VAULT_NAME = "vault.age"
 RECORDS_NAME = "records"
 SECRET_BYTES = 32
@@ -242,4 +243,4 @@ def open_secret(owner_dir: Path, owner: Identity) -> bytes:
 
 def default_owner_dir(release: Path) -> Path:
     """`RELEASE.owner` beside `RELEASE`."""
-    return release.with_name(release.name + ".owner")
+    return release.with_name(release.name + OWNER_SUFFIX)

@@ -20,6 +20,7 @@ VERBS = {
     "identity": "medlocker.cli.identity:identity",
     "key": "medlocker.cli.key:key",
     "audit": "medlocker.cli.audit:audit",
+    "ui": "medlocker.cli.ui:ui",
     "train": "medlocker.cli.train:train",
     "export": "medlocker.cli.export:export",
     "networks": "medlocker.cli.networks:networks",

@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,18 +32,22 @@ class Server:
 
 
 @contextmanager
-def mlflow_server(folder: Path, backend: str) -> Iterator[Server]:
-    """Start `mlflow server` and end it afterwards."""
+def mlflow_server(
+    folder: Path, backend: str, app: str | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Start `mlflow server`, with an app of its own where one is named, and end it afterwards."""
     artifacts, port = folder / "artifacts", free_port()
     artifacts.mkdir()
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri", backend]
+    words += ["--app-name", app] if app else []
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *words, "--artifacts-destination", str(artifacts)],
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+            | dict(environment or {}),
         )
         try:
             uri = f"http://127.0.0.1:{port}"
