@@ -26,11 +26,11 @@ _SALT = b"medlocker/1"
 
 @dataclass(frozen=True)
 class Identity:
-    """An age X25519 key pair.
+    """A key pair that age files are sealed to.
 
     Attributes:
-        public_key: `age1…`, may be shown to anyone.
-        secret: `AGE-SECRET-KEY-1…`; kept out of `repr`.
+        public_key: `age1…`, or of an SSH key `ssh-ed25519 …` or `ssh-rsa …`; may be shown to anyone.
+        secret: `AGE-SECRET-KEY-1…`, or an SSH private key in OpenSSH's form; kept out of `repr`.
     """
 
     public_key: str
@@ -93,7 +93,7 @@ def seal_to(recipients: Sequence[str], data: bytes) -> bytes:
     """Encrypt with age.
 
     Args:
-        recipients: public keys, `age1…`; any one of them opens the file.
+        recipients: public keys, `age1…` or of SSH; any one of them opens the file.
         data: what to seal.
 
     Returns:
@@ -114,7 +114,7 @@ def open_with(identity: Identity, data: bytes) -> bytes:
         WrongKeyError: it is sealed to someone else, is not an age file, or was altered.
     """
     try:
-        return bytes(pyrage.decrypt(data, [pyrage.x25519.Identity.from_str(identity.secret)]))
+        return bytes(pyrage.decrypt(data, [_identity(identity.secret)]))
     except pyrage.DecryptError as error:
         if "No matching keys" in str(error):
             raise WrongKeyError(
@@ -124,26 +124,33 @@ def open_with(identity: Identity, data: bytes) -> bytes:
 
 
 def check_recipient(text: str) -> str:
-    """A public key without surrounding space.
+    """A public key without surrounding space and, for an SSH key, without its comment.
 
     Raises:
-        IdentityError: it is not an age X25519 public key.
+        IdentityError: it is neither an age X25519 nor an SSH (Ed25519, RSA) public key.
     """
-    stripped = text.strip()
+    stripped = " ".join(text.split()[:2]) if text.strip().startswith("ssh-") else text.strip()
     _recipient(stripped)
     return stripped
 
 
-def _recipient(text: str) -> pyrage.x25519.Recipient:
+def _recipient(text: str) -> pyrage.x25519.Recipient | pyrage.ssh.Recipient:
     try:
-        return pyrage.x25519.Recipient.from_str(text)
+        kind = pyrage.ssh.Recipient if text.startswith("ssh-") else pyrage.x25519.Recipient
+        return kind.from_str(text)
     except pyrage.RecipientError:
         # A secret key pasted by mistake must not reach a message or a log.
-        shown = "a secret key" if "SECRET" in text.upper() else repr(text[:80])
+        shown = "a secret key" if "SECRET" in text.upper() or "PRIVATE" in text.upper() else repr(text[:80])
         raise IdentityError(
-            f"{shown} is not a public key", why="an age public key starts with age1 and has 62 characters",
-            fix="ask the recipient for the line printed by medlocker identity new",
+            f"{shown} is not a public key", why="it starts with age1, ssh-ed25519 or ssh-rsa",
+            fix="ask the recipient for the line printed by medlocker identity new, or for an SSH public key",
         ) from None  # fmt: skip
+
+
+def _identity(secret: str) -> pyrage.x25519.Identity | pyrage.ssh.Identity:
+    if secret.startswith("-----BEGIN"):
+        return pyrage.ssh.Identity.from_buffer(secret.encode())
+    return pyrage.x25519.Identity.from_str(secret)
 
 
 def canonical_json(model: BaseModel) -> bytes:

@@ -19,7 +19,7 @@ from medlocker.signing_identity import (
     load_signing_identity,
     new_signing_identity,
     parse_public_key,
-    read_public_key,
+    read_public_keys,
 )
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "pae",
     "parse_envelope",
     "parse_public_key",
-    "read_public_key",
+    "read_public_keys",
     "sign_envelope",
     "sign_model",
     "verify_envelope",
@@ -50,7 +50,7 @@ class EnvelopeSignature(BaseModel):
     """One signature of an envelope.
 
     Attributes:
-        keyid: hint at the key, not trusted.
+        keyid: hint at the key, not trusted; empty, or that of the signing key.
         sig: base64.
     """
 
@@ -153,8 +153,13 @@ def verify_envelope(envelope: Envelope, keys: Sequence[PublicKey], payload_type:
         raise SignatureError(f"the envelope holds {envelope.payloadType!r}, expected is {payload_type!r}")
     payload = _decode(envelope.payload)
     message = pae(payload_type, payload)
-    signatures = [_decode(one.sig) for one in envelope.signatures]
-    signers = {key.keyid for key in keys if any(key.verify(signature, message) for signature in signatures)}
+    # A key id is not signed. One that contradicts its signature was altered, and no byte may change unnoticed.
+    signatures = [(one.keyid, _decode(one.sig)) for one in envelope.signatures]
+    signers = {
+        key.keyid
+        for key in keys
+        if any(keyid in ("", key.keyid) and key.verify(signature, message) for keyid, signature in signatures)
+    }
     if threshold < 1 or len(signers) < threshold:
         raise SignatureError(
             f"{len(signers)} of the {max(threshold, 1)} trusted signatures that are needed",

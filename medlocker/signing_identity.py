@@ -6,8 +6,6 @@ PEM and PKCS #8 by `cryptography`; the text of a public key is that of OpenSSH.
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from medlocker.errors import IdentityError
-
-_MAX_FILE_BYTES = 1 << 16
+from medlocker.secret_files import check_private, read_bounded, write_secret
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class SigningIdentity:
         return self._private.sign(message)
 
 
-def new_signing_identity(path: Path, passphrase: bytes | None = None) -> SigningIdentity:
+def new_signing_identity(path: Path, passphrase: str | None = None) -> SigningIdentity:
     """Make an Ed25519 signing identity.
 
     Args:
@@ -95,15 +92,15 @@ def new_signing_identity(path: Path, passphrase: bytes | None = None) -> Signing
     Raises:
         IdentityError: the file exists or cannot be written, or the passphrase is empty.
     """
-    if passphrase == b"":
+    if passphrase == "":
         raise IdentityError("an empty passphrase", fix="give a passphrase, or none")
     private = Ed25519PrivateKey.generate()
-    protection = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
-    _write_private(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
+    protection = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase.encode())
+    write_secret(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
     return _identity(private)
 
 
-def load_signing_identity(path: Path, passphrase: bytes | None = None) -> SigningIdentity:
+def load_signing_identity(path: Path, passphrase: str | None = None) -> SigningIdentity:
     """Read a signing identity.
 
     Args:
@@ -117,10 +114,10 @@ def load_signing_identity(path: Path, passphrase: bytes | None = None) -> Signin
         IdentityError: the file is missing, others may read it, it is not an Ed25519 key, or the passphrase is wrong or
             missing.
     """
-    pem = _read_bounded(path)
-    _check_permissions(path)
+    pem = read_bounded(path)
+    check_private(path)
     try:
-        private = load_pem_private_key(pem, passphrase)
+        private = load_pem_private_key(pem, passphrase.encode() if passphrase is not None else None)
     except TypeError:
         why = "it is encrypted" if passphrase is None else "it is not encrypted"
         fix = "give its passphrase" if passphrase is None else "give no passphrase"
@@ -155,55 +152,28 @@ def parse_public_key(text: str) -> PublicKey:
     return PublicKey(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
 
 
-def read_public_key(text_or_file: str) -> PublicKey:
-    """A public key given as text, or as the name of a file that holds it.
+def read_public_keys(text_or_file: str) -> tuple[PublicKey, ...]:
+    """Public keys given as text, or as the name of a file that holds them, one a line, oldest first.
 
     Raises:
         IdentityError: it is neither.
     """
     if text_or_file.startswith(("ssh-", "-----")):
-        return parse_public_key(text_or_file)
+        return (parse_public_key(text_or_file),)
     path = Path(text_or_file)
     try:
-        return parse_public_key(_read_bounded(path).decode())
+        text = read_bounded(path).decode()
+        if "-----BEGIN" in text:
+            return (parse_public_key(text),)
+        keys = tuple(parse_public_key(line) for line in text.splitlines() if line.strip() and line[0] != "#")
     except UnicodeDecodeError:
         raise IdentityError(f"{path}: not a public key", why="it is not text") from None
     except IdentityError as error:
         raise IdentityError(f"{path}: {error.what}", why=error.why, fix=error.fix) from None
+    if not keys:
+        raise IdentityError(f"{path}: holds no public key", fix="give ssh-ed25519 AAAA…, or PEM")
+    return keys
 
 
 def _identity(private: Ed25519PrivateKey) -> SigningIdentity:
     return SigningIdentity(PublicKey(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)), private)
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise IdentityError(
-            f"{path}: already exists", why="an identity that is overwritten is lost", fix="choose another file"
-        ) from None
-    except OSError as error:
-        raise IdentityError(f"{path}: cannot be written", why=error.strerror) from error
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _read_bounded(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAX_FILE_BYTES)
-    except FileNotFoundError:
-        raise IdentityError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise IdentityError(f"{str(path)[:200]!r}: cannot be read", why=str(error)[:200]) from None
-
-
-def _check_permissions(path: Path) -> None:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if os.name != "nt" and mode & 0o077:
-        raise IdentityError(
-            f"{path}: others may read this identity (mode {mode:03o})", fix=f"run chmod 600 {path}, then try again"
-        )

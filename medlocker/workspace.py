@@ -18,13 +18,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from medlocker.errors import ReleaseError, ResumeMismatchError
 from medlocker.imageio import write_atomic
 from medlocker.keys import Identity, VaultImage, open_record, seal_record
+from medlocker.keys.copies import VAULT_NAME
 from medlocker.release import MANIFEST_NAME, ReleaseImage
 from medlocker.sealing import open_with, seal_to
 
 JOB_NAME = "job.json"
 SECRET_NAME = "secret.age"
 OWNER_SUFFIX = ".owner"
-VAULT_NAME = "vault.age"
 RECORDS_NAME = "records"
 SECRET_BYTES = 32
 

@@ -20,6 +20,7 @@ from medlocker.keys import (
     issue_key,
     new_identity,
 )
+from medlocker.keys.owner import Owner, new_owner
 from medlocker.recovery import PACKET_SUFFIX, PacketContext, derive_image_key, make_packet
 from medlocker.release import MANIFEST_NAME, ReleaseImage, ReleaseManifest
 
@@ -40,7 +41,7 @@ class Example:
     originals: dict[str, Pixels]
     vault: VaultDocument
     manifest: ReleaseManifest
-    owner: Identity
+    owner: Owner
     recipient: Identity
     key: KeyDocument
 
@@ -81,8 +82,10 @@ def make_example(root: Path, *, seed: int = 0, release_id: str = "ab" * 16) -> E
         rule="alpha_channel",
         images=tuple(kept for kept, _ in pairs),
     )
-    owner, recipient = new_identity(root / "owner.txt"), new_identity(root / "recipient.txt")
-    key = issue_key(vault, manifest, to="Clinic", recipient=recipient.public_key, now=NOW)
+    owner, recipient = new_owner(root / "owner.txt"), new_identity(root / "recipient.txt")
+    key = issue_key(
+        vault, manifest, to="Clinic", recipient=recipient.public_key, owner_key=owner.signing.public, now=NOW
+    )
     return Example(folder, originals, vault, manifest, owner, recipient, key)
 
 

@@ -25,7 +25,7 @@ from medlocker.signing import (
     pae,
     parse_envelope,
     parse_public_key,
-    read_public_key,
+    read_public_keys,
     sign_envelope,
     verify_envelope,
 )
@@ -76,22 +76,22 @@ def test_secrets_stay_out_of_repr(tmp_path) -> None:
 
 def test_a_passphrase_protects_the_file(tmp_path) -> None:
     path = tmp_path / "me.pem"
-    made = new_signing_identity(path, b"correct horse")
+    made = new_signing_identity(path, "correct horse")
     assert b"ENCRYPTED" in path.read_bytes()
-    assert load_signing_identity(path, b"correct horse").public == made.public
+    assert load_signing_identity(path, "correct horse").public == made.public
     with pytest.raises(IdentityError, match="encrypted"):
         load_signing_identity(path)
     with pytest.raises(IdentityError, match="passphrase is wrong"):
-        load_signing_identity(path, b"battery staple")
+        load_signing_identity(path, "battery staple")
     with pytest.raises(IdentityError, match="empty"):
-        new_signing_identity(tmp_path / "other.pem", b"")
+        new_signing_identity(tmp_path / "other.pem", "")
 
 
 def test_a_needless_passphrase_is_refused(tmp_path) -> None:
     path = tmp_path / "me.pem"
     new_signing_identity(path)
     with pytest.raises(IdentityError, match="not encrypted"):
-        load_signing_identity(path, b"x")
+        load_signing_identity(path, "x")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
@@ -134,7 +134,7 @@ def test_public_keys_travel_as_text_and_in_files(identities, tmp_path) -> None:
     assert public.text.startswith("ssh-ed25519 AAAA") and "\n" not in public.text
     assert parse_public_key(f" {public.text} owner@clinic\n") == public
     (tmp_path / "key.pub").write_text(public.text)
-    assert read_public_key(str(tmp_path / "key.pub")) == public == read_public_key(public.text)
+    assert read_public_keys(str(tmp_path / "key.pub")) == (public,) == read_public_keys(public.text)
     # OpenSSL's form; its last 32 bytes are the key itself.
     pem = base64.b64encode(bytes.fromhex("302a300506032b6570032100") + public.raw).decode()
     assert parse_public_key(f"-----BEGIN PUBLIC KEY-----\n{pem}\n-----END PUBLIC KEY-----\n") == public
@@ -142,7 +142,7 @@ def test_public_keys_travel_as_text_and_in_files(identities, tmp_path) -> None:
 
 @pytest.mark.parametrize("text", ["", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-rsa AAAA", "age1x", "\0", "x" * 300])
 def test_what_is_no_public_key_is_refused(text) -> None:
-    for reader in (parse_public_key, read_public_key):
+    for reader in (parse_public_key, read_public_keys):
         with pytest.raises(IdentityError):
             reader(text)
 
@@ -151,7 +151,7 @@ def test_a_secret_key_is_not_repeated(tmp_path) -> None:
     path = tmp_path / "me.pem"
     new_signing_identity(path)
     with pytest.raises(IdentityError) as caught:
-        read_public_key(str(path))
+        read_public_keys(str(path))
     assert path.read_text().splitlines()[1] not in str(caught.value)
 
 
@@ -189,21 +189,14 @@ def test_a_stranger_another_type_and_nobody_are_refused(identities) -> None:
         sign_envelope(TYPE, b"x")
 
 
-def test_every_flipped_byte_of_an_envelope_is_detected_or_harmless(identities) -> None:
+def test_every_flipped_bit_of_an_envelope_is_detected(identities) -> None:
     one = identities[0]
     content = canonical_json(sign_envelope(TYPE, b"payload!", one))
-    harmless = 0
     for place in range(len(content)):
         for mask in (1, 2, 4, 8, 16, 32, 64, 128):
             flipped = content[:place] + bytes([content[place] ^ mask]) + content[place + 1 :]
-            try:
-                assert verify_envelope(parse_envelope(flipped), [one.public], TYPE) == b"payload!"
-                harmless += 1
-            except SignatureError:
-                continue
-    # Only the key id, a hint which the standard leaves unsigned, can change; the payload never does.
-    keyid = 64 * 8
-    assert 0 < harmless <= keyid
+            with pytest.raises(SignatureError):
+                verify_envelope(parse_envelope(flipped), [one.public], TYPE)
 
 
 def test_base64_has_one_form(identities) -> None:

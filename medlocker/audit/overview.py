@@ -100,7 +100,17 @@ def ledger_overview(path: Path, *, now: datetime) -> Overview:
     Raises:
         LedgerError: the ledger is missing or cannot be read.
     """
-    events = tuple(_readable_events(path))
+    return overview_of(_readable_events(path), now=now)
+
+
+def overview_of(read: Iterable[Event], *, now: datetime) -> Overview:
+    """What events say, as `ledger_overview`.
+
+    Args:
+        read: all events of a ledger, in order.
+        now: as there.
+    """
+    events = tuple(read)
     holdings = tuple(who(events, now=now))
     return Overview(
         copies=tuple(_copies(events, holdings)),

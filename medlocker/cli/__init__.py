@@ -18,6 +18,7 @@ VERBS = {
     "report": "medlocker.cli.report:report",
     "runs": "medlocker.cli.runs:runs",
     "identity": "medlocker.cli.identity:identity",
+    "recipient": "medlocker.cli.recipient:recipient",
     "key": "medlocker.cli.key:key",
     "audit": "medlocker.cli.audit:audit",
     "ui": "medlocker.cli.ui:ui",

@@ -9,7 +9,6 @@ from typing import Any, get_args
 import click
 
 from medlocker.audit import (
-    LEDGER_NAME,
     Event,
     EventFilter,
     InclusionProof,
@@ -30,12 +29,13 @@ from medlocker.audit import (
 from medlocker.audit import who as holdings
 from medlocker.audit.exports import ExportFormat
 from medlocker.cli.base import EXIT_FAILED, PATH, LazyGroup, checked, json_option, option, print_json
-from medlocker.cli.ledger_options import Moment, event_line, filter_options, holding_line, ledger_options, tell_report
+from medlocker.cli.ledger_options import event_line, filter_options, holding_line, ledger_options, tell_report
+from medlocker.cli.times import Moment
 from medlocker.errors import SettingsError
 from medlocker.release import MANIFEST_NAME, load_manifest
 from medlocker.signing import PublicKey
 
-VERBS = ("log", "who", "verify", "prove", "export")
+VERBS = ("log", "who", "verify", "prove", "export", "mirror")
 
 
 @click.group(cls=LazyGroup, verbs={verb: f"{__name__}:{verb}" for verb in VERBS})
@@ -96,6 +96,7 @@ def who(
 @ledger_options
 @option("--receipt", "receipts", type=PATH, multiple=True, help="A receipt or proof that was given away; repeatable.")
 @click.option("--strict", is_flag=True, help="Count warnings as faults.")
+@option("--mlflow", help="Also compare the key versions in this MLflow store, e.g. sqlite:///mlflow.db.")
 @json_option
 @click.pass_context
 def verify(
@@ -105,19 +106,55 @@ def verify(
     owner_keys: tuple[PublicKey, ...],
     receipts: tuple[Path, ...],
     strict: bool,
+    mlflow: str | None,
     as_json: bool,
 ) -> None:
     """Check every line's signature and chain, and that each receipt fits.
 
-    Exits with 1 on any fault. Only a receipt shows that the ledger's end was cut off or all of it written anew.
+    Exits with 1 on any fault, or difference to MLflow. Only a receipt shows that the ledger's end was cut off or all of
+    it written anew.
     """
-    report = verify_ledger(_ledger(release, ledger), _required(owner_keys), [read_receipt(path) for path in receipts])
+    path = _ledger(release, ledger)
+    report = verify_ledger(path, _required(owner_keys), [read_receipt(one) for one in receipts])
+    # The lines of a faulty ledger are nothing to compare a registry with.
+    diverging = _divergences(path, owner_keys, mlflow) if mlflow and report.ok else ()
     if as_json:
-        print_json({"ok": report.ok, **report.model_dump(mode="json")})
+        mirrored = {"mlflow": [one.model_dump(mode="json") for one in diverging]} if mlflow and report.ok else {}
+        print_json({"ok": report.ok and not diverging, **report.model_dump(mode="json"), **mirrored})
     else:
         tell_report(report)
-    if not report.ok or (strict and report.warnings):
+        for one in diverging:
+            click.echo(f"{one.model}{f'/{one.version}' if one.version else ''}: {one.kind}: {one.message}", err=True)
+        if mlflow and report.ok:
+            click.echo(f"MLflow registry: {len(diverging)} differences to the ledger.")
+    if not report.ok or diverging or (strict and report.warnings):
         ctx.exit(EXIT_FAILED)
+
+
+@click.command()
+@ledger_options
+@option("--mlflow", help="The MLflow store.  [default: MLFLOW_TRACKING_URI, else ./mlflow.db]")
+@json_option
+def mirror(
+    release: Path | None, ledger: Path | None, owner_keys: tuple[PublicKey, ...], mlflow: str | None, as_json: bool
+) -> None:
+    """Show the ledger's key versions in MLflow's model registry; what is right already is left alone.
+
+    The registry is a view that anyone with access can change; the ledger is the record.
+    """
+    from medlocker_mlflow.mirror import mirror_ledger
+
+    made = mirror_ledger(_ledger(release, ledger), owner_keys, mlflow)
+    if as_json:
+        print_json({"made": made})
+    else:
+        click.echo(f"{made} key versions registered; the others were there.")
+
+
+def _divergences(path: Path, owner_keys: tuple[PublicKey, ...], uri: str) -> tuple[Any, ...]:
+    from medlocker_mlflow.mirror import verify_mirror
+
+    return verify_mirror(path, owner_keys, uri)
 
 
 @click.command()
@@ -188,9 +225,10 @@ def _ledger(release: Path | None, ledger: Path | None) -> Path:
         return ledger
     if release is None:
         raise SettingsError("no ledger was given", fix="name the RELEASE, or the ledger with --ledger")
+    from medlocker.keys.recording import ledger_file
     from medlocker.workspace import default_owner_dir
 
-    return default_owner_dir(release) / LEDGER_NAME
+    return ledger_file(default_owner_dir(release))
 
 
 def _required(owner_keys: tuple[PublicKey, ...]) -> tuple[PublicKey, ...]:

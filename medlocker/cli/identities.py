@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medlocker.cli.owning import IDENTITY_NAME, asked_identity, signing_owner
 from medlocker.errors import IdentityError
-from medlocker.keys import Identity, load_identity, new_identity
-
-IDENTITY_NAME = "identity.txt"
+from medlocker.keys import Identity
+from medlocker.keys.owner import Owner, new_owner
 
 
 def given_identity(path: Path | None, owner_dir: Path) -> Identity:
@@ -21,10 +21,10 @@ def given_identity(path: Path | None, owner_dir: Path) -> Identity:
         IdentityError: none was named and none lies there.
     """
     if path is not None:
-        return load_identity(path)
+        return asked_identity(path)
     kept = owner_dir / IDENTITY_NAME
     if kept.exists():
-        return load_identity(kept)
+        return asked_identity(kept)
     raise IdentityError(
         "no identity was given",
         why="what unlocks a release is sealed to a person's identity",
@@ -32,10 +32,16 @@ def given_identity(path: Path | None, owner_dir: Path) -> Identity:
     )
 
 
-def demo_identity(owner_dir: Path) -> Identity:
-    """The demo's own identity, made on first use."""
-    path = owner_dir / IDENTITY_NAME
-    if path.exists():
-        return load_identity(path)
-    owner_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return new_identity(path)
+def protecting_owner(path: Path | None, owner_dir: Path, *, demo: bool) -> Owner:
+    """The owner of a release to be made. The demo makes one of its own, in the owner's folder, on first use.
+
+    Raises:
+        IdentityError: none was named and none lies there.
+    """
+    kept = owner_dir / IDENTITY_NAME
+    if path is None and demo and not kept.exists():
+        owner_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return new_owner(kept)
+    if path is None and not kept.exists():
+        given_identity(None, owner_dir)
+    return signing_owner(path or kept)

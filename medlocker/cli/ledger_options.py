@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, TypeVar, get_args
 
 import click
@@ -11,43 +10,41 @@ import click
 from medlocker.audit import Event, Holding, LedgerReport
 from medlocker.audit.events import EventKind
 from medlocker.cli.base import PATH, CommaList, option
-from medlocker.signing import PublicKey, read_public_key
+from medlocker.cli.times import Moment
+from medlocker.signing import PublicKey, read_public_keys
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Moment(click.ParamType[datetime]):
-    """A date or time by ISO 8601; UTC where it names no zone."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Parse."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            moment = datetime.fromisoformat(str(value))
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is not a time such as 2026-01-31 or 2026-01-31T12:00:00+01:00.", param, ctx)
-
-
-class OwnerKey(click.ParamType[PublicKey]):
-    """A public key, as text or in a file."""
+class OwnerKey(click.ParamType[tuple[PublicKey, ...]]):
+    """Public keys, as text or in a file with one a line."""
 
     name = "file|key"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> PublicKey:
-        """Read it."""
-        return value if isinstance(value, PublicKey) else read_public_key(str(value))
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[PublicKey, ...]:
+        """Read them."""
+        return value if isinstance(value, tuple) else read_public_keys(str(value))
+
+
+def owner_key_option(function: F) -> F:
+    """`--owner-key`, as one tuple of keys."""
+    return option(
+        "--owner-key", "owner_keys", type=OwnerKey(), multiple=True, callback=_flattened,
+        help="The owner's public signing key: a file (OWNER.signing.pub), or ssh-ed25519 AAAA…. Repeat it, oldest "
+             "first, if the owner changed keys and the file does not list them.",
+    )(function)  # fmt: skip
+
+
+def _flattened(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[tuple[PublicKey, ...], ...]
+) -> tuple[PublicKey, ...]:
+    return tuple(key for keys in values for key in keys)
 
 
 def ledger_options(function: F) -> F:
     """Which ledger, and whose."""
     for add in (
-        option("--owner-key", "owner_keys", type=OwnerKey(), multiple=True,
-               help="The owner's public signing key: a file, or ssh-ed25519 AAAA…. Repeat it, oldest first, if the "
-                    "owner changed keys."),
+        owner_key_option,
         option("--ledger", type=PATH, help="The ledger.  [default: RELEASE.owner/ledger.jsonl]"),
         click.argument("release", type=PATH, required=False),
     ):  # fmt: skip

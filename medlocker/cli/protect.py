@@ -10,8 +10,9 @@ import click
 from medlocker.blending import AlphaRule
 from medlocker.cli.base import PATH, CommaList, checked, json_option, option, print_json, tracking_options
 from medlocker.cli.dataset_options import dataset_options, dataset_spec
-from medlocker.cli.identities import demo_identity, given_identity
+from medlocker.cli.identities import protecting_owner
 from medlocker.cli.loading import DEMO, ZooLoader, demo_data
+from medlocker.cli.owning import owner_ledger
 from medlocker.cli.progress import TerminalProgress
 from medlocker.cli.summaries import protect_json, protect_text
 from medlocker.errors import SettingsError
@@ -66,6 +67,8 @@ DATASET_NAMES = ("layout", "labels", "id_column", "label_column", "where", "mask
 @option("--batch-size", type=int, help="Candidates in one forward pass.  [default: 32]")
 @option("--owner", type=PATH, help="The owner's identity file (medlocker identity new).")
 @option("--owner-dir", type=PATH, help="Folder for vault and report.  [default: OUT.owner]")
+@option("--ledger", type=PATH, help="Where the release is recorded.  [default: ledger.jsonl in the owner's folder]")
+@option("--actor", help="Who acts, as the ledger records it.  [default: MEDLOCKER_ACTOR, else the login name]")
 @option("--device", help="Where sources run.  [default: cuda where there is one]")
 @option("--provider", type=click.Choice(("auto", "cpu", "cuda")), default="auto", help="Where targets run.")
 @option("--workers", type=click.IntRange(1), default=2, help="Threads that decode.")
@@ -81,7 +84,7 @@ def protect(data: str, out: Path, owner: Path | None, owner_dir: Path | None, as
     progress = TerminalProgress()
     settings = protect_settings(options)
     loader = ZooLoader(options["device"], options["provider"])
-    identity = demo_identity(owner_dir) if data == DEMO and owner is None else given_identity(owner, owner_dir)
+    person = protecting_owner(owner, owner_dir, demo=data == DEMO)
     with tracked_run(
         options["run_name"] or f"protect {Path(data).name}",
         experiment=options["experiment"],
@@ -89,7 +92,8 @@ def protect(data: str, out: Path, owner: Path | None, owner_dir: Path | None, as
         verb="protect",
     ) as tracker:
         request = protect_request(data, out, owner_dir, settings, options)
-        result = run_protect(request, loader, identity, tracker, progress)
+        ledger = owner_ledger(person, owner_dir, options["ledger"], options["actor"], tracker.run_id)
+        result = run_protect(request, loader, person.identity, tracker, progress, ledger)
         if as_json:
             print_json(protect_json(request, result, tracker.run_id))
         else:

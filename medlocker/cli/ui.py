@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from medlocker.cli.base import PATH, option
-from medlocker.cli.ledger_options import OwnerKey
+from medlocker.cli.ledger_options import owner_key_option
 from medlocker.errors import SettingsError
 from medlocker.signing import PublicKey
 
@@ -17,9 +17,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 @click.command()
 @click.argument("places", type=PATH, nargs=-1, metavar="[RELEASE|LEDGER|FOLDER]…")
-@option("--owner-key", "owner_keys", type=OwnerKey(), multiple=True,
-        help="The owner's public signing key: a file, or ssh-ed25519 AAAA…. Repeat it, oldest first, if the owner "
-             "changed keys. Without one the page shows ledgers as not verified.")  # fmt: skip
+@owner_key_option
 @option("--receipt", "receipts", type=PATH, multiple=True, help="A receipt or proof that was given away; repeatable.")
 @option("--host", default="127.0.0.1", help="Address to listen on.")
 @option("--port", type=click.IntRange(0, 65535), default=5055, help="Port to listen on; 0 for any that is free.")
@@ -39,7 +37,8 @@ def ui(
     """Show releases, key versions, recipients, traces and the ledger's verification in a browser.
 
     The page only reads ledgers, which hold names and digests and no secret. It asks for no password: keep it on this
-    machine, or behind a server that asks for one. Without arguments the current folder is searched for ledgers.
+    machine, or behind a server that asks for one. Without arguments the current folder is searched for ledgers, and
+    without --owner-key they are shown as not verified.
     """
     from medlocker.audit import read_receipt
     from medlocker_mlflow.steward import LedgerShelf, StewardSettings

@@ -6,31 +6,45 @@ import os
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 
+from medlocker.audit import KeyUsed
 from medlocker.cli.base import EXIT_FAILED, PATH, json_option, option, print_json
 from medlocker.cli.identities import given_identity
+from medlocker.cli.ledger_options import owner_key_option
+from medlocker.cli.owning import opened_owner, owner_ledger
 from medlocker.cli.progress import TerminalProgress
-from medlocker.errors import SettingsError
-from medlocker.keys import KeyDocument, UnlockReport, read_key, read_vault, unlock_release, vault_key
+from medlocker.errors import ReleaseError, SettingsError
+from medlocker.keys import KeyDocument, UnlockReport, read_key, unlock_release, vault_key
+from medlocker.keys.copies import VAULT_NAME, MarkedCopy, open_copy
+from medlocker.keys.release_signature import check_signature
+from medlocker.keys.revocations import REVOCATIONS_NAME, check_usable, read_revocations, trusted_keys
+from medlocker.signing import PublicKey
 from medlocker.tracking import NullTracker, Tracker
-from medlocker.workspace import VAULT_NAME, default_owner_dir
+from medlocker.workspace import default_owner_dir
 
 
 @click.command()
 @click.argument("release", type=PATH)
 @option("--key", type=PATH, help="The key file.  [default: the owner's vault, RELEASE.owner/vault.age]")
-@option("--identity", type=PATH, help="Your identity file.  [default: the one in the owner's folder]")
+@option("--identity", type=PATH, help="Your identity file, age's or SSH's.  [default: the one in the owner's folder]")
 @option("--out", type=PATH, required=True, help="Folder for the originals.")
 @option(
     "--lossy", is_flag=True, help="Where a recovery packet is missing, undo the mark by formula (Eq. 9), inexactly."
 )
+@owner_key_option
+@option("--revocations", type=PATH, help="A list of revoked keys, besides the one in the release.")
+@click.option("--require-fresh", is_flag=True, help="Refuse a key when no list of revoked keys is fresh.")
+@option("--ledger", type=PATH, help="Where the owner's own unlocking is recorded.  [default: that of the release]")
+@option("--actor", help="Who acts, as the owner's ledger records it.")
 @option("--workers", type=click.IntRange(1), default=2, help="Threads.")
 @json_option
 @click.pass_context
 def unlock(
     ctx: click.Context,
+    /,
     release: Path,
     key: Path | None,
     identity: Path | None,
@@ -38,13 +52,21 @@ def unlock(
     lossy: bool,
     workers: int,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Restore every image of a release and check each against its digest.
+    """Restore every image of a release or edition and check each against its digest.
 
     Exits with 1 when any image fails; the others are restored all the same. The owner needs no key file: the vault
-    opens everything.
+    opens everything, and its use is recorded in the ledger.
     """
-    document = _document(release, key, identity)
+    owner_dir = default_owner_dir(release)
+    copy = None
+    if key is None:
+        copy = _owners_copy(release, owner_dir, identity)
+        document = vault_key(copy.vault)
+        check_signature(release, options["owner_keys"])
+    else:
+        document = _usable_key(release, key, identity, options)
     with _run(release) as tracker:
         with TerminalProgress().stage("Unlocking images", len(document.images)) as advance:
             report = unlock_release(
@@ -53,6 +75,8 @@ def unlock(
         counts = Counter(image.status for image in report.images)
         tracker.metrics({f"unlock/{status}": counts[status] for status in ("restored", "lossy", "failed")})
         tracker.tags({"medlocker.release_id": report.release_id})
+        if copy is not None:
+            _record_use(copy, identity, report, options, tracker.run_id)
         _tell(report, as_json)
         if not report.complete:
             ctx.exit(EXIT_FAILED)
@@ -67,15 +91,46 @@ def _run(release: Path) -> AbstractContextManager[Tracker]:
     return tracked_run(f"unlock {release.name}", experiment=None, tracking_uri=None, verb="unlock")
 
 
-def _document(release: Path, key: Path | None, identity: Path | None) -> KeyDocument:
-    """The key document of a recipient, or of the owner where no key is named."""
-    owner_dir = default_owner_dir(release)
-    if key is not None:
-        return read_key(key, given_identity(identity, owner_dir))
-    vault = owner_dir / VAULT_NAME
-    if not vault.exists():
+def _owners_copy(release: Path, owner_dir: Path, identity: Path | None) -> MarkedCopy:
+    if not (owner_dir / VAULT_NAME).exists():
         raise SettingsError("no key was given", fix="name the key file with --key and your identity with --identity")
-    return vault_key(read_vault(vault, given_identity(identity, owner_dir)))
+    return open_copy(release, owner_dir, given_identity(identity, owner_dir))
+
+
+def _usable_key(release: Path, path: Path, identity: Path | None, options: dict[str, Any]) -> KeyDocument:
+    """A recipient's key, once it is shown to be the owner's, in time and not revoked."""
+    owner_keys: tuple[PublicKey, ...] = options["owner_keys"]
+    document = read_key(path, given_identity(identity, default_owner_dir(release)), owner_keys)
+    statement = check_signature(release, owner_keys)
+    if statement is not None and document.owner_key not in {one.text for one in statement.keys}:
+        raise ReleaseError(
+            f"{release}: signed by another owner than the key {path}",
+            why="one of the two is not what it seems to be",
+            fix="ask the owner for their public key and name it with --owner-key",
+        )
+    shipped = release / REVOCATIONS_NAME
+    places = [*([shipped] if shipped.exists() else []), *filter(None, [options["revocations"]])]
+    trusted = trusted_keys(document, owner_keys or (statement.keys if statement else ()))
+    lists = [read_revocations(place, trusted) for place in places]
+    for warning in check_usable(document, lists, require_fresh=options["require_fresh"]):
+        click.echo(f"Warning: {warning}.", err=True)
+    return document
+
+
+def _record_use(
+    copy: MarkedCopy, identity: Path | None, report: UnlockReport, options: dict[str, Any], run_id: str | None
+) -> None:
+    """Put the owner's own unlocking on record."""
+    owner = opened_owner(identity, copy.owner_dir)
+    owner_ledger(owner, copy.owner_dir, options["ledger"], options["actor"], run_id).record(
+        KeyUsed(
+            release_id=copy.release_id,
+            edition_id=copy.edition_id,
+            recipient="owner",
+            images=len(report.images),
+            restored=sum(image.status == "restored" for image in report.images),
+        )
+    )
 
 
 def _tell(report: UnlockReport, as_json: bool) -> None:

@@ -7,19 +7,22 @@ from pathlib import Path
 import click
 
 from medlocker.cli.base import EXIT_FAILED, PATH, json_option, print_json
-from medlocker.keys import verify_release
+from medlocker.cli.ledger_options import owner_key_option
+from medlocker.keys import VerifyReport, verify_release
+from medlocker.signing import PublicKey
 
 
 @click.command()
 @click.argument("release", type=PATH)
+@owner_key_option
 @json_option
 @click.pass_context
-def verify(ctx: click.Context, release: Path, as_json: bool) -> None:
+def verify(ctx: click.Context, release: Path, owner_keys: tuple[PublicKey, ...], as_json: bool) -> None:
     """Check that every image of a release is there, unaltered, and carries its recovery packet.
 
-    Exits with 1 when anything is wrong.
+    With --owner-key also that the manifest is the owner's. Exits with 1 when anything is wrong.
     """
-    report = verify_release(release)
+    report = verify_release(release, owner_keys)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
@@ -29,6 +32,12 @@ def verify(ctx: click.Context, release: Path, as_json: bool) -> None:
         for extra in report.extra_files:
             click.echo(f"{extra}: not part of the release", err=True)
         good = sum(not image.message for image in report.images)
-        click.echo(f"{good} of {len(report.images)} images are as released.")
+        click.echo(f"{good} of {len(report.images)} images are as released{_signature(report, bool(owner_keys))}.")
     if not report.ok:
         ctx.exit(EXIT_FAILED)
+
+
+def _signature(report: VerifyReport, checked: bool) -> str:
+    if not report.signed:
+        return "; the release is not signed"
+    return "; signed by the owner" if checked else "; signed, by whom is not checked without --owner-key"

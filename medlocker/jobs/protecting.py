@@ -19,9 +19,12 @@ from medlocker.jobs.progress import Progress
 from medlocker.jobs.publishing import Finished, Published, publish
 from medlocker.jobs.selecting import keep_readable
 from medlocker.keys import Identity
+from medlocker.keys.recording import OwnerLedger
+from medlocker.keys.release_signature import sign_release
 from medlocker.metrics import Method
 from medlocker.protecting import Observer, Protection, ProtectSettings, decisive_settings, protect
 from medlocker.release import ReleaseImage
+from medlocker.sealing import canonical_json
 from medlocker.tracking import Tracker
 from medlocker.transfer import Readings
 from medlocker.workspace import Workspace
@@ -88,7 +91,12 @@ class _Pace:
 
 
 def run_protect(
-    request: ProtectRequest, networks: NetworkLoader, owner: Identity, tracker: Tracker, progress: Progress
+    request: ProtectRequest,
+    networks: NetworkLoader,
+    owner: Identity,
+    tracker: Tracker,
+    progress: Progress,
+    ledger: OwnerLedger | None = None,
 ) -> ProtectResult:
     """Lock a data set and prove what was done.
 
@@ -98,6 +106,7 @@ def run_protect(
         owner: whose vault it becomes.
         tracker: records the run.
         progress: shows it.
+        ledger: signs the release and records it; None leaves it unsigned and unrecorded.
 
     Returns:
         Release, readings, unlock check and report.
@@ -118,12 +127,26 @@ def run_protect(
     tracker.dataset(dataset, "protect")
     pace = _Pace()
     protection = _protect(dataset, ensemble, logo, request, workspace, owner, progress, pace)
+    if ledger is not None:
+        _record(ledger, workspace, protection, tracker)
     restored = unlock_check(workspace, owner, progress)
     readings = measure_release(
         workspace, owner, dataset, ensemble, targets, request.settings, request.baselines, progress
     )
     published = publish(Finished(workspace, dataset, protection, readings, restored, owner), cost(pace), tracker)
     return ProtectResult(protection, readings, restored, published, workspace.vault_path)
+
+
+def _record(ledger: OwnerLedger, workspace: Workspace, protection: Protection, tracker: Tracker) -> None:
+    """Sign the finished release and put it on record; the signed head of the ledger goes to the tracker as well."""
+    sign_release(workspace.release, ledger.owner)
+    receipt = ledger.record_release(workspace.release, protection.manifest)
+    tracker.tags(
+        {
+            "medlocker.release_id": protection.manifest.release_id,
+            "medlocker.ledger_head": canonical_json(receipt).decode(),
+        }
+    )
 
 
 def _check_distinct(sources: Sequence[Classifier], targets: Sequence[Classifier]) -> None:

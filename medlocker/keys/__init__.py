@@ -12,7 +12,7 @@ from medlocker.keys.documents import (
 from medlocker.keys.identity import load_identity, new_identity, parse_recipient
 from medlocker.keys.issuing import issue_key, vault_key
 from medlocker.keys.unlocking import UnlockedImage, UnlockReport, restore_image, unlock_release
-from medlocker.keys.vault import open_record, read_key, read_vault, seal_record, write_key, write_vault
+from medlocker.keys.vault import open_record, read_key, read_vault, seal_key, seal_record, write_vault
 from medlocker.keys.verifying import VerifiedImage, VerifyReport, verify_release
 from medlocker.release import load_manifest
 from medlocker.sealing import Identity
@@ -39,10 +39,10 @@ __all__ = [
     "read_key",
     "read_vault",
     "restore_image",
+    "seal_key",
     "seal_record",
     "unlock_release",
     "vault_key",
     "verify_release",
-    "write_key",
     "write_vault",
 ]

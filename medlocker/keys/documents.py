@@ -15,7 +15,8 @@ from medlocker.errors import LogoError
 from medlocker.release import Hex256, RelativeFile, ReleaseId, check_distinct
 
 VAULT_SCHEMA: Final = "medlocker.vault/1"
-KEY_SCHEMA: Final = "medlocker.key/1"
+KEY_SCHEMA: Final = "medlocker.key/2"
+KEY_TYPE = "application/vnd.medlocker.key+json"
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -124,33 +125,47 @@ class KeyImage(_PlacedImage):
     """What a recipient needs for one image: as `VaultImage`, and the key of its recovery packet.
 
     Attributes:
+        shape: of the pixels; with it the paper's full list of opacities follows from logo, rule and α.
+        dtype: of the pixels.
         packet_key: 32 bytes, opens this image's packet and no other; kept out of `repr`.
     """
 
+    shape: tuple[int, int] | tuple[int, int, int]
+    dtype: Literal["uint8", "uint16"]
     packet_key: Annotated[bytes, Field(min_length=32, max_length=32, repr=False)]
 
 
 class KeyDocument(_Document):
-    """What unlocks a release, or some of its images, for one recipient.
+    """What unlocks a release or an edition, or some of its images, for one recipient. Signed by the owner.
 
     Attributes:
-        release_id: of the release.
-        key_version: 1 for the first key of this recipient, then counted up.
+        key_id: names this version; says nothing about the recipient, so that it can stand in a public list.
+        release_id: of the copy that it unlocks, be it a release or an edition.
+        edition_of: the release that an edition was made from; None for a key to a release.
+        key_version: 1 for the first key of this recipient to this copy, then counted up.
         recipient_name: as the owner calls the recipient.
-        recipient: public key, `age1…`, that the file is sealed to.
+        recipient: public key that the file is sealed to.
         issued_at: UTC.
+        expires_at: UTC; None for never.
+        scope: whether it opens every image of the copy, or some.
+        owner_key: public signing key of the owner when it was issued, `ssh-ed25519 …`.
         rule: how opacity follows from α.
         logo: PNG, RGBA.
         logo_sha256: `Logo.sha256`.
         images: one per image that the key unlocks.
     """
 
-    schema_version: Literal["medlocker.key/1"] = KEY_SCHEMA
+    schema_version: Literal["medlocker.key/2"] = KEY_SCHEMA
+    key_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     release_id: ReleaseId
+    edition_of: ReleaseId | None = None
     key_version: Annotated[int, Field(ge=1)]
     recipient_name: Annotated[str, Field(min_length=1, max_length=200)]
     recipient: str
     issued_at: UtcTime
+    expires_at: UtcTime | None = None
+    scope: Literal["all", "subset"] = "all"
+    owner_key: str
     rule: AlphaRule
     logo: Annotated[bytes, Field(repr=False)]
     logo_sha256: Hex256

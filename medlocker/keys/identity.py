@@ -1,69 +1,110 @@
-"""Age identity files: make them and read them."""
+"""Identity files: make age's, read age's and SSH's, protected by a passphrase or not."""
 
 from __future__ import annotations
 
-import os
-import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyrage
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_private_key,
+)
+from cryptography.hazmat.primitives.serialization.ssh import SSHPrivateKeyTypes
 
 from medlocker.errors import IdentityError
 from medlocker.sealing import Identity, check_recipient
+from medlocker.secret_files import check_private, read_bounded, write_secret
 
 _SECRET_PREFIX = "AGE-SECRET-KEY-1"
-_MAX_FILE_BYTES = 1 << 16
+_AGE_HEADER = b"age-encryption.org/v1"
+_SSH_HEADER = b"-----BEGIN OPENSSH PRIVATE KEY-----"
+_WRONG = "the passphrase is wrong, or the file is damaged"
+_MAKE_ONE = "make one with medlocker identity new --out FILE"
 
 
-def new_identity(path: Path) -> Identity:
+class LockedIdentityError(IdentityError):
+    """An identity is protected by a passphrase, and none was given."""
+
+
+def new_identity(path: Path, passphrase: str | None = None) -> Identity:
     """Make an age X25519 identity file, in the form that `age-keygen` writes.
 
     Args:
         path: a file that does not exist yet, in a folder that does; readable by its owner alone.
+        passphrase: seals the file as `age --passphrase` does; None stores the identity in the clear.
 
     Returns:
         The identity.
 
     Raises:
-        IdentityError: the file exists, or cannot be written.
+        IdentityError: the file exists or cannot be written, or the passphrase is empty.
     """
     made = pyrage.x25519.Identity.generate()
     identity = Identity(str(made.to_public()), str(made))
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    text = f"# created: {created}\n# public key: {identity.public_key}\n{identity.secret}\n"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise IdentityError(
-            f"{path}: already exists", why="an identity that is overwritten is lost", fix="choose another file"
-        ) from None
-    except OSError as error:
-        raise IdentityError(
-            f"{path}: cannot be written", why=error.strerror, fix="choose a file in an existing folder"
-        ) from error
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    text = f"# created: {created}\n# public key: {identity.public_key}\n{identity.secret}\n".encode("ascii")
+    if passphrase == "":
+        raise IdentityError("an empty passphrase", fix="give a passphrase, or none")
+    write_secret(path, text if passphrase is None else bytes(pyrage.passphrase.encrypt(text, passphrase)))
     return identity
 
 
-def load_identity(path: Path) -> Identity:
-    """Read an age identity file.
+def load_identity(path: Path, passphrase: str | None = None) -> Identity:
+    """Read an identity file.
 
     Args:
-        path: as written by `new_identity` or `age-keygen`.
+        path: as written by `new_identity`, `age-keygen`, `age --passphrase` or `ssh-keygen` (Ed25519, RSA).
+        passphrase: for a protected file; not looked at otherwise.
 
     Returns:
         The identity.
 
     Raises:
-        IdentityError: the file is missing, holds no or several identities, or others may read it. As with SSH, an
-            identity that others can read is refused, not warned about: a warning in a log would be passed over.
+        LockedIdentityError: the file is protected by a passphrase, and none was given.
+        IdentityError: the file is missing, holds no or several identities, others may read it, or the passphrase is
+            wrong.
     """
-    text = _read_text(path)
-    _check_permissions(path)
+    content = read_bounded(path, missing=_MAKE_ONE)
+    check_private(path)
+    if content.startswith(_SSH_HEADER):
+        return _ssh_identity(content, path, passphrase)
+    return _age_identity(_unsealed(content, path, passphrase), path)
+
+
+def parse_recipient(text: str) -> str:
+    """A recipient's public key, `age1…` or of SSH.
+
+    Raises:
+        IdentityError: it is not one.
+    """
+    return check_recipient(text)
+
+
+def _unsealed(content: bytes, path: Path, passphrase: str | None) -> bytes:
+    if not content.startswith(_AGE_HEADER):
+        return content
+    if passphrase is None:
+        raise _locked(path)
+    try:
+        return bytes(pyrage.passphrase.decrypt(content, passphrase))
+    except pyrage.DecryptError:
+        raise IdentityError(
+            f"{path}: cannot be opened", why="the passphrase is wrong, or the file is damaged"
+        ) from None
+
+
+def _age_identity(content: bytes, path: Path) -> Identity:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise IdentityError(f"{path}: not an age identity", fix="give the file that age-keygen wrote") from None
     secrets = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if len(secrets) != 1 or not secrets[0].startswith(_SECRET_PREFIX):
         raise IdentityError(
@@ -77,32 +118,33 @@ def load_identity(path: Path) -> Identity:
         raise IdentityError(f"{path}: its identity is damaged", fix="restore the file from a backup") from None
 
 
-def parse_recipient(text: str) -> str:
-    """A recipient's public key, `age1…`.
-
-    Raises:
-        IdentityError: it is not one.
-    """
-    return check_recipient(text)
-
-
-def _read_text(path: Path) -> str:
+def _ssh_identity(content: bytes, path: Path, passphrase: str | None) -> Identity:
+    """An SSH key; where it is protected, opened in memory, since age's library takes none that is."""
     try:
-        with path.open("rb") as file:
-            return file.read(_MAX_FILE_BYTES).decode()
-    except FileNotFoundError:
-        raise IdentityError(f"{path}: no such file", fix="make one with medlocker identity new --out FILE") from None
-    except UnicodeDecodeError:
-        raise IdentityError(f"{path}: not an age identity", fix="give the file that age-keygen wrote") from None
-    except OSError as error:
-        raise IdentityError(f"{path}: cannot be read", why=error.strerror) from error
+        key = load_ssh_private_key(content, None)
+    except TypeError:
+        if passphrase is None:
+            raise _locked(path) from None
+        key = _try_ssh(content, path, passphrase)
+    except (ValueError, UnsupportedAlgorithm):
+        raise IdentityError(f"{path}: its SSH key is damaged or of an unknown kind") from None
+    if not isinstance(key, Ed25519PrivateKey | RSAPrivateKey):
+        raise IdentityError(f"{path}: not an Ed25519 or RSA key", why="age seals to no other SSH keys")
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return Identity(public, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode())
 
 
-def _check_permissions(path: Path) -> None:
-    if os.name == "nt":
-        return
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+def _try_ssh(content: bytes, path: Path, passphrase: str) -> SSHPrivateKeyTypes:
+    try:
+        return load_ssh_private_key(content, passphrase.encode())
+    except (ValueError, UnsupportedAlgorithm):
         raise IdentityError(
-            f"{path}: others may read this identity (mode {mode:03o})", fix=f"run chmod 600 {path}, then try again"
-        )
+            f"{path}: cannot be opened", why="the passphrase is wrong, or the file is damaged"
+        ) from None
+
+
+def _locked(path: Path) -> LockedIdentityError:
+    return LockedIdentityError(
+        f"{path}: is protected by a passphrase",
+        fix="give it when asked, or in the environment variable MEDLOCKER_PASSPHRASE",
+    )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from medlocker.errors import MedLockerError, ReleaseError, UnlockError
+from medlocker.errors import IdentityError, MedLockerError, ReleaseError, UnlockError, WrongKeyError
 from medlocker.imageio import write_atomic
-from medlocker.keys.documents import KEY_SCHEMA, VAULT_SCHEMA, KeyDocument, VaultDocument
+from medlocker.keys.documents import KEY_SCHEMA, KEY_TYPE, VAULT_SCHEMA, KeyDocument, VaultDocument
 from medlocker.sealing import (
     Identity,
     SealBrokenError,
@@ -20,6 +22,16 @@ from medlocker.sealing import (
     open_with,
     seal_bytes,
     seal_to,
+)
+from medlocker.signing import (
+    Envelope,
+    PublicKey,
+    SignatureError,
+    SigningIdentity,
+    parse_envelope,
+    parse_public_key,
+    sign_envelope,
+    verify_envelope,
 )
 
 MAX_SEALED_BYTES = 1 << 30
@@ -46,25 +58,65 @@ def read_vault(path: Path, owner: Identity) -> VaultDocument:
     return _read(path, owner, VaultDocument, VAULT_SCHEMA, ReleaseError)
 
 
-def write_key(path: Path, document: KeyDocument) -> None:
-    """Seal a key to its recipient.
+def seal_key(document: KeyDocument, signing: SigningIdentity) -> bytes:
+    """Sign a key and seal it to its recipient.
 
-    Raises:
-        ReleaseError: the file exists, or cannot be written.
+    Returns:
+        An age file that holds a DSSE envelope; any age implementation opens it.
     """
-    if path.exists():
-        raise ReleaseError(f"{path}: already exists", fix="choose another file for the key")
-    write_atomic(path, seal_to([document.recipient], canonical_json(document)))
+    envelope = sign_envelope(KEY_TYPE, canonical_json(document), signing)
+    return seal_to([document.recipient], canonical_json(envelope))
 
 
-def read_key(path: Path, recipient: Identity) -> KeyDocument:
-    """Open a key.
+def read_key(path: Path, recipient: Identity, owner_keys: Sequence[PublicKey] = ()) -> KeyDocument:
+    """Open a key and check who signed it.
+
+    Args:
+        path: the key file.
+        recipient: the identity that it is sealed to.
+        owner_keys: public signing keys known to be the owner's. None given: the signature must be that of the key that
+            the document itself names, which shows that it is whole, not who wrote it.
 
     Raises:
         UnlockError: the file is missing, too large or not a key.
-        WrongKeyError: it is sealed to another identity, or altered.
+        WrongKeyError: it is sealed to another identity, was altered, or is not signed by the owner.
     """
-    return _read(path, recipient, KeyDocument, KEY_SCHEMA, UnlockError)
+    plain = _open(path, recipient, UnlockError)
+    return _signed_key(plain, path, tuple(owner_keys))
+
+
+def _signed_key(plain: bytes, path: Path, trusted: tuple[PublicKey, ...]) -> KeyDocument:
+    _refuse_other(plain, path)
+    try:
+        envelope = parse_envelope(plain)
+        claimed = _parse(base64.b64decode(envelope.payload), path, KeyDocument, KEY_SCHEMA, UnlockError)
+        verify_envelope(envelope, trusted or (parse_public_key(claimed.owner_key),), KEY_TYPE)
+        if canonical_json(envelope) != plain:
+            raise SignatureError("the envelope is not canonical", why="it was altered")
+    except (SignatureError, IdentityError) as error:
+        raise WrongKeyError(
+            f"{path}: not signed by {'the owner that --owner-key names' if trusted else 'its owner'}",
+            why=error.why or error.what, fix="ask the owner for the key again, or for the owner's public key",
+        ) from None  # fmt: skip
+    except ValueError:
+        raise UnlockError(f"{path}: not a valid {KEY_SCHEMA} document", why="its envelope is damaged") from None
+    return claimed
+
+
+def _refuse_other(plain: bytes, path: Path) -> None:
+    """Refuse what is plainly another document: a vault, a key of an earlier version, no envelope at all."""
+    found = _schema_of(plain)
+    if found == "medlocker.key/1":
+        raise UnlockError(
+            f"{path}: an unsigned key of an earlier version", fix="ask the owner to reissue it (medlocker key reissue)"
+        )
+    if found is not None:
+        raise UnlockError(f"{path}: holds {found}, expected is {KEY_SCHEMA}", fix="name the right file")
+    try:
+        Envelope.model_validate_json(plain)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_context=False)[0]
+        raise UnlockError(f"{path}: not a valid {KEY_SCHEMA} document", why=str(first["msg"])) from None
 
 
 def seal_record(secret: bytes, release_id: str, image_id: str, plain: bytes) -> bytes:
@@ -97,12 +149,15 @@ def open_record(secret: bytes, release_id: str, image_id: str, sealed: bytes) ->
 def _read(
     path: Path, identity: Identity, model: type[_Document], schema: str, failure: type[MedLockerError]
 ) -> _Document:
+    return _parse(_open(path, identity, failure), path, model, schema, failure)
+
+
+def _open(path: Path, identity: Identity, failure: type[MedLockerError]) -> bytes:
     sealed = _read_sealed(path, failure)
     try:
-        plain = open_with(identity, sealed)
+        return open_with(identity, sealed)
     except MedLockerError as error:
         raise type(error)(f"{path}: {error.what}", why=error.why, fix=error.fix) from None
-    return _parse(plain, path, model, schema, failure)
 
 
 def _read_sealed(path: Path, failure: type[MedLockerError]) -> bytes:

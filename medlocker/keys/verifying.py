@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from medlocker.errors import MedLockerError
 from medlocker.keys.reading import missing_packet, read_marked
+from medlocker.keys.release_signature import SIGNATURE_NAME, check_signature
+from medlocker.keys.revocations import REVOCATIONS_NAME
 from medlocker.recovery import PACKET_SUFFIX, PacketContext, check_packet
 from medlocker.release import MANIFEST_NAME, ReleaseImage, ReleaseManifest, load_manifest
+from medlocker.signing import PublicKey
 
 
 class VerifiedImage(BaseModel):
@@ -38,6 +41,8 @@ class VerifyReport(BaseModel):
     Attributes:
         release_id: of the release.
         images: one per released image, in the manifest's order.
+        signed: whether the release carries a signature; it is checked where there is one, and must be there where the
+            owner's key was given.
         extra_files: files that are not part of the release, posix paths below its folder; they are named, but do not
             make it faulty: a report or a note may lie beside the images.
     """
@@ -46,6 +51,7 @@ class VerifyReport(BaseModel):
 
     release_id: str
     images: tuple[VerifiedImage, ...]
+    signed: bool
     extra_files: tuple[str, ...]
 
     @property
@@ -54,24 +60,30 @@ class VerifyReport(BaseModel):
         return all(image.error is None for image in self.images)
 
 
-def verify_release(release_dir: Path) -> VerifyReport:
+def verify_release(release_dir: Path, owner_keys: Sequence[PublicKey] = ()) -> VerifyReport:
     """Check that every image is there, holds the released pixels and carries a packet of its own.
 
-    This needs no key, and so cannot show that a packet opens, nor that the manifest is the owner's.
+    This needs no secret, and so cannot show that a packet opens. Without the owner's public key it cannot show whose
+    the manifest is either.
 
     Args:
         release_dir: the release.
+        owner_keys: public keys known to be the owner's.
 
     Returns:
         What was found.
 
     Raises:
-        ReleaseError: the manifest is missing or not valid.
+        ReleaseError: the manifest is missing or not valid, or is not what the owner signed.
     """
     manifest = load_manifest(release_dir)
+    statement = check_signature(release_dir, owner_keys)
     images = tuple(_verified(release_dir, manifest.release_id, image) for image in manifest.images)
     return VerifyReport(
-        release_id=manifest.release_id, images=images, extra_files=tuple(sorted(_extra_files(release_dir, manifest)))
+        release_id=manifest.release_id,
+        images=images,
+        signed=statement is not None,
+        extra_files=tuple(sorted(_extra_files(release_dir, manifest))),
     )
 
 
@@ -87,7 +99,7 @@ def _verified(release_dir: Path, release_id: str, image: ReleaseImage) -> Verifi
 
 
 def _extra_files(release_dir: Path, manifest: ReleaseManifest) -> Iterator[str]:
-    expected = {MANIFEST_NAME, *(image.file for image in manifest.images)}
+    expected = {MANIFEST_NAME, SIGNATURE_NAME, REVOCATIONS_NAME, *(image.file for image in manifest.images)}
     expected |= {image.file + PACKET_SUFFIX for image in manifest.images if image.packet == "sidecar"}
     for folder, _, names in os.walk(release_dir):
         for name in names:

@@ -21,39 +21,43 @@ from medlocker.keys import (
     open_record,
     read_key,
     read_vault,
+    seal_key,
     seal_record,
     vault_key,
-    write_key,
     write_vault,
 )
 from medlocker.recovery import derive_image_key
 from medlocker.sealing import canonical_json, open_with, seal_to
 
 
+def _write_key(path: Path, example: Example) -> None:
+    path.write_bytes(seal_key(example.key, example.owner.signing))
+
+
 def test_vault_and_key_come_back_as_written(example: Example, tmp_path: Path) -> None:
-    write_vault(tmp_path / "vault.age", example.vault, example.owner)
-    write_key(tmp_path / "key.age", example.key)
-    assert read_vault(tmp_path / "vault.age", example.owner) == example.vault
+    write_vault(tmp_path / "vault.age", example.vault, example.owner.identity)
+    _write_key(tmp_path / "key.age", example)
+    assert read_vault(tmp_path / "vault.age", example.owner.identity) == example.vault
     assert read_key(tmp_path / "key.age", example.recipient) == example.key
 
 
 def test_only_the_one_they_are_sealed_to_opens_them(example: Example, tmp_path: Path) -> None:
-    write_vault(tmp_path / "vault.age", example.vault, example.owner)
-    write_key(tmp_path / "key.age", example.key)
+    write_vault(tmp_path / "vault.age", example.vault, example.owner.identity)
+    _write_key(tmp_path / "key.age", example)
     stranger = new_identity(tmp_path / "stranger.txt")
     for identity in (stranger, example.recipient):
         with pytest.raises(WrongKeyError, match=r"vault\.age.*not sealed to"):
             read_vault(tmp_path / "vault.age", identity)
-    for identity in (stranger, example.owner):
+    for identity in (stranger, example.owner.identity):
         with pytest.raises(WrongKeyError, match=r"key\.age.*not sealed to"):
             read_key(tmp_path / "key.age", identity)
 
 
 def test_every_flipped_byte_of_a_vault_or_key_is_detected(example: Example, tmp_path: Path) -> None:
-    write_vault(tmp_path / "vault.age", example.vault, example.owner)
-    write_key(tmp_path / "key.age", example.key)
+    write_vault(tmp_path / "vault.age", example.vault, example.owner.identity)
+    _write_key(tmp_path / "key.age", example)
     tried = 0
-    for path, identity in ((tmp_path / "vault.age", example.owner), (tmp_path / "key.age", example.recipient)):
+    for path, identity in ((tmp_path / "vault.age", example.owner.identity), (tmp_path / "key.age", example.recipient)):
         whole = path.read_bytes()
         for position in range(len(whole)):
             altered = whole[:position] + bytes([whole[position] ^ (1 << position % 8)]) + whole[position + 1 :]
@@ -64,8 +68,8 @@ def test_every_flipped_byte_of_a_vault_or_key_is_detected(example: Example, tmp_
 
 
 def test_nothing_secret_is_readable_in_the_files(example: Example, tmp_path: Path) -> None:
-    write_vault(tmp_path / "vault.age", example.vault, example.owner)
-    write_key(tmp_path / "key.age", example.key)
+    write_vault(tmp_path / "vault.age", example.vault, example.owner.identity)
+    _write_key(tmp_path / "key.age", example)
     record = seal_record(example.vault.secret, example.vault.release_id, "a", canonical_json(example.vault.images[0]))
     secrets = [example.vault.secret, *(image.packet_key for image in example.key.images), b"alpha", b"packet_key"]
     secrets += [example.vault.images[0].original_sha256.encode(), b"sub/b.png"]
@@ -82,12 +86,9 @@ def test_secrets_stay_out_of_repr_and_of_validation_messages(example: Example) -
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_key_is_not_overwritten_but_a_vault_is_replaced(example: Example, tmp_path: Path) -> None:
+def test_a_vault_is_replaced(example: Example, tmp_path: Path) -> None:
     for _ in range(2):
-        write_vault(tmp_path / "vault.age", example.vault, example.owner)
-    write_key(tmp_path / "key.age", example.key)
-    with pytest.raises(ReleaseError, match="already exists"):
-        write_key(tmp_path / "key.age", example.key)
+        write_vault(tmp_path / "vault.age", example.vault, example.owner.identity)
 
 
 def _sealed(path: Path, example: Example, content: bytes) -> Path:
@@ -98,13 +99,14 @@ def _sealed(path: Path, example: Example, content: bytes) -> Path:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a valid medlocker.key/1"),
-        (b"[]", "not a valid medlocker.key/1"),
-        (b"[" * 100_000, "not a valid medlocker.key/1"),
-        (b'{"schema_version":"medlocker.key/2"}', "update MedLocker"),
-        (b'{"schema_version":7}', "not a valid medlocker.key/1"),
+        (b"", "not a valid medlocker.key/2"),
+        (b"[]", "not a valid medlocker.key/2"),
+        (b"[" * 100_000, "not a valid medlocker.key/2"),
+        (b'{"schema_version":"medlocker.key/1"}', "ask the owner to reissue"),
+        (b'{"schema_version":"medlocker.key/9"}', "expected is medlocker.key/2"),
+        (b'{"schema_version":7}', "not a valid medlocker.key/2"),
     ],
-    ids=["empty", "list", "deep", "newer", "number"],
+    ids=["empty", "list", "deep", "older", "newer", "number"],
 )
 def test_a_sealed_file_that_is_no_key_is_refused(
     example: Example, tmp_path: Path, content: bytes, message: str
@@ -159,7 +161,7 @@ def test_a_file_named_twice_is_refused_also_in_other_case(example: Example) -> N
 @pytest.mark.parametrize("reader", [read_vault, read_key])
 def test_a_missing_file_is_named(example: Example, tmp_path: Path, reader: object) -> None:
     with pytest.raises(MedLockerError, match=r"nowhere\.age: no such file"):
-        reader(tmp_path / "nowhere.age", example.owner)  # type: ignore[operator]
+        reader(tmp_path / "nowhere.age", example.owner.identity)  # type: ignore[operator]
 
 
 def test_a_huge_file_is_refused_before_it_is_read(example: Example, tmp_path: Path) -> None:
@@ -194,7 +196,13 @@ def test_a_record_opens_only_for_its_image_and_release(example: Example) -> None
 def test_an_issued_key_names_recipient_version_and_time(example: Example) -> None:
     local = datetime(2026, 3, 4, 7, 6, 7, 999, tzinfo=timezone(timedelta(hours=2)))
     key = issue_key(
-        example.vault, example.manifest, to="Clinic", recipient=example.recipient.public_key, version=3, now=local
+        example.vault,
+        example.manifest,
+        to="Clinic",
+        recipient=example.recipient.public_key,
+        version=3,
+        now=local,
+        owner_key=example.owner.signing.public,
     )
     assert (key.recipient_name, key.recipient, key.key_version) == ("Clinic", example.recipient.public_key, 3)
     assert key.issued_at == NOW and key.issued_at.tzinfo is not None and key.issued_at.utcoffset() == timedelta()
@@ -216,15 +224,29 @@ def test_a_vault_of_another_release_issues_nothing(example: Example, tmp_path: P
     (tmp_path / "other").mkdir()
     other = make_example(tmp_path / "other", seed=1, release_id="cd" * 16)
     with pytest.raises(ReleaseError, match="vault is of release"):
-        issue_key(other.vault, example.manifest, to="Clinic", recipient=example.recipient.public_key)
+        issue_key(
+            other.vault,
+            example.manifest,
+            to="Clinic",
+            recipient=example.recipient.public_key,
+            owner_key=example.owner.signing.public,
+        )
 
 
 def test_a_manifest_that_disagrees_with_the_vault_issues_nothing(example: Example) -> None:
     fewer = example.manifest.model_copy(update={"images": example.manifest.images[1:]})
     with pytest.raises(ReleaseError, match="a: vault and manifest disagree"):
-        issue_key(example.vault, fewer, to="Clinic", recipient=example.recipient.public_key)
+        issue_key(
+            example.vault,
+            fewer,
+            to="Clinic",
+            recipient=example.recipient.public_key,
+            owner_key=example.owner.signing.public,
+        )
 
 
 def test_a_malformed_recipient_is_refused(example: Example) -> None:
     with pytest.raises(IdentityError):
-        issue_key(example.vault, example.manifest, to="Clinic", recipient="age1nobody")
+        issue_key(
+            example.vault, example.manifest, to="Clinic", recipient="age1nobody", owner_key=example.owner.signing.public
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medlocker.audit import SignedTreeHead, read_receipt
 from medlocker.errors import SettingsError
-from medlocker.signing import PublicKey, read_public_key
+from medlocker.signing import PublicKey, read_public_keys
 
 LEDGERS_VARIABLE = "MEDLOCKER_LEDGERS"
 KEYS_VARIABLE = "MEDLOCKER_OWNER_KEYS"
@@ -50,7 +50,9 @@ class StewardSettings:
             )
         return cls(
             ledgers=ledgers,
-            owner_keys=tuple(read_public_key(str(path)) for path in _paths(values.get(KEYS_VARIABLE, ""))),
+            owner_keys=tuple(
+                key for path in _paths(values.get(KEYS_VARIABLE, "")) for key in read_public_keys(str(path))
+            ),
             receipts=tuple(read_receipt(path) for path in _paths(values.get(RECEIPTS_VARIABLE, ""))),
         )
 
