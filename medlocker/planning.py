@@ -100,14 +100,28 @@ def plan_image(record: Record, pixels: Pixels, logo: Logo, settings: MarkSetting
 
 def _boxes(record: Record, shape: tuple[int, ...], settings: MarkSettings) -> tuple[tuple[Box, ...], tuple[Box, ...]]:
     """Boxes of the lesions, and of what else must stay free; none for `anywhere` without protected types."""
-    lesions: list[npt.NDArray[np.bool_]] = []
-    others: list[npt.NDArray[np.bool_]] = []
-    for kind, path in sorted(record.lesion_masks.items()):
-        if kind in settings.protect:
-            others.append(read_mask(path, (shape[0], shape[1])))
-        elif settings.placement != "anywhere" and kind not in ANATOMY:
-            lesions.append(read_mask(path, (shape[0], shape[1])))
+    frame = (shape[0], shape[1])
+    others = [read_mask(path, frame) for kind, path in sorted(record.lesion_masks.items()) if kind in settings.protect]
+    lesions = [] if settings.placement == "anywhere" else read_lesions(record, frame, settings)
     return lesion_boxes(lesions, settings.regions), structure_boxes(others)
+
+
+def read_lesions(record: Record, shape: tuple[int, int], settings: MarkSettings) -> list[npt.NDArray[np.bool_]]:
+    """The masks that count as lesions: all but anatomy and what `protect` names.
+
+    Args:
+        record: names the masks.
+        shape: (H, W) px of the image.
+        settings: its `protect`.
+
+    Returns:
+        (H, W) bool masks, by type; empty where the data set has none for this image.
+
+    Raises:
+        DatasetError: a mask cannot be read or has another frame.
+    """
+    kinds = sorted(record.lesion_masks.keys() - ANATOMY - set(settings.protect))
+    return [read_mask(record.lesion_masks[kind], shape) for kind in kinds]
 
 
 ANATOMY = frozenset({"OD", "MAC"})

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from medlocker.blending import Placement, pixel_sha256
 from medlocker.classifiers import Classifier
-from medlocker.datasets import Dataset
+from medlocker.datasets import Dataset, Record
 from medlocker.errors import AlteredImageError, MedLockerError, ReleaseError
 from medlocker.fitness import Ensemble
 from medlocker.imageio import read_image
 from medlocker.jobs.progress import Progress
 from medlocker.keys import Identity, VaultDocument, decode_logo, read_vault, restore_image, vault_key
 from medlocker.metrics import Method
-from medlocker.planning import plan_image
+from medlocker.planning import plan_image, read_lesions
 from medlocker.protecting import ProtectSettings, load_unchanged
+from medlocker.regions import lesion_boxes
 from medlocker.transfer import MeasuredImage, Readings, measure
+from medlocker.visibility import Visibility, visibility
 from medlocker.workspace import FinishedImage, Workspace
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was measured on a release.
+
+    Attributes:
+        readings: what every network read.
+        visible: how visible each image's mark is, in the order of `readings.ids`.
+    """
+
+    readings: Readings
+    visible: tuple[Visibility, ...]
 
 
 def unlock_check(workspace: Workspace, owner: Identity, progress: Progress) -> tuple[int, int]:
@@ -53,8 +69,8 @@ def measure_release(
     settings: ProtectSettings,
     baselines: Sequence[Method],
     progress: Progress,
-) -> Readings:
-    """Read originals, the decoded saved files and the baselines with every network.
+) -> Measured:
+    """Read originals, the decoded saved files and the baselines with every network; see how visible the marks are.
 
     Args:
         workspace: of a finished release.
@@ -67,13 +83,14 @@ def measure_release(
         progress: shows it.
 
     Returns:
-        The readings.
+        Readings and visibility.
     """
     vault = read_vault(workspace.vault_path, owner)
     passes = 2 if "random_best" in baselines else 1
+    watch = _Watch(measured_images(workspace, vault, dataset, settings), dataset, settings)
     with progress.stage("Measuring transfer", passes * len(vault.images)) as advance:
-        return measure(
-            measured_images(workspace, vault, dataset, settings),
+        readings = measure(
+            watch,
             ensemble,
             targets,
             methods=baselines,
@@ -81,6 +98,47 @@ def measure_release(
             batch_size=settings.batch_size,
             on_progress=advance,
         )
+    return Measured(readings, tuple(watch.seen[image_id] for image_id in readings.ids))
+
+
+def measure_visibility(
+    workspace: Workspace, owner: Identity, dataset: Dataset, settings: ProtectSettings, progress: Progress
+) -> tuple[Visibility, ...]:
+    """How visible the marks of a finished release are, without any network.
+
+    Returns:
+        One entry an image, in manifest order.
+    """
+    vault = read_vault(workspace.vault_path, owner)
+    watch = _Watch(measured_images(workspace, vault, dataset, settings), dataset, settings)
+    with progress.stage("Measuring visibility", len(vault.images)) as advance:
+        for _ in watch():
+            advance(1)
+    return tuple(watch.seen.values())
+
+
+class _Watch:
+    """Passes images on and notes how visible each one's mark is, once."""
+
+    def __init__(
+        self, images: Callable[[], Iterator[MeasuredImage]], dataset: Dataset, settings: ProtectSettings
+    ) -> None:
+        self.seen: dict[str, Visibility] = {}
+        self._images, self._settings = images, settings
+        self._records = {record.id: record for record in dataset.records}
+
+    def __call__(self) -> Iterator[MeasuredImage]:
+        for image in self._images():
+            if image.id not in self.seen:
+                self.seen[image.id] = image_visibility(image, self._records[image.id], self._settings)
+            yield image
+
+
+def image_visibility(image: MeasuredImage, record: Record, settings: ProtectSettings) -> Visibility:
+    """How visible one image's mark is, with its lesions where the data set has masks."""
+    lesions = read_lesions(record, (image.original.shape[0], image.original.shape[1]), settings.mark)
+    boxes = lesion_boxes(lesions, settings.mark.regions)
+    return visibility(image.id, image.original, image.marked, image.mark, image.placement, lesions, boxes)
 
 
 def measured_images(

@@ -13,6 +13,7 @@ from medlocker.datasets import Dataset, DatasetSpec, open_dataset
 from medlocker.datasets.document import DatasetDocument
 from medlocker.errors import ModelError
 from medlocker.fitness import Ensemble
+from medlocker.jobs.live import LiveCurve
 from medlocker.jobs.measuring import measure_release, unlock_check
 from medlocker.jobs.networks import NetworkLoader
 from medlocker.jobs.progress import Progress
@@ -126,15 +127,16 @@ def run_protect(
     tracker.settings(decisive | {"targets": [t.name for t in targets], "device": str(ensemble.device)})
     tracker.dataset(dataset, "protect")
     pace = _Pace()
-    protection = _protect(dataset, ensemble, logo, request, workspace, owner, progress, pace)
+    protection = _protect(dataset, ensemble, logo, request, workspace, owner, tracker, progress, pace)
     if ledger is not None:
         _record(ledger, workspace, protection, tracker)
     restored = unlock_check(workspace, owner, progress)
-    readings = measure_release(
+    measured = measure_release(
         workspace, owner, dataset, ensemble, targets, request.settings, request.baselines, progress
     )
-    published = publish(Finished(workspace, dataset, protection, readings, restored, owner), cost(pace), tracker)
-    return ProtectResult(protection, readings, restored, published, workspace.vault_path)
+    finished = Finished(workspace, dataset, protection, measured, restored, owner)
+    published = publish(finished, cost(pace), tracker)
+    return ProtectResult(protection, measured.readings, restored, published, workspace.vault_path)
 
 
 def _record(ledger: OwnerLedger, workspace: Workspace, protection: Protection, tracker: Tracker) -> None:
@@ -192,26 +194,26 @@ def _protect(
     request: ProtectRequest,
     workspace: Workspace,
     owner: Identity,
+    tracker: Tracker,
     progress: Progress,
     pace: _Pace,
 ) -> Protection:
-    fooled = 0
+    live = LiveCurve(tracker, progress)
     with progress.stage("Locking images", len(dataset.records)) as advance:
 
-        def on_image(_done: int, _total: int, public: ReleaseImage | None) -> None:
-            nonlocal fooled
-            fooled += public is not None and public.outcome == "fooled"
-            advance(1, f"{fooled} fooled, {pace.queries:,} queries")
+        def on_image(done: int, total: int, public: ReleaseImage | None) -> None:
+            live.image(done, total, public)
+            advance(1, f"{live.fooled} fooled, {live.queries:,} queries")
 
         def on_queries(count: int) -> None:
-            pace.queries += count
-            advance(0, f"{fooled} fooled, {pace.queries:,} queries")
+            live.queries += count
+            advance(0, f"{live.fooled} fooled, {live.queries:,} queries")
 
         started = time.perf_counter()
         protection = protect(
             dataset, ensemble, logo, request.settings, workspace, owner, Observer(on_image, on_queries)
         )
-        pace.seconds = time.perf_counter() - started
+        pace.seconds, pace.queries = time.perf_counter() - started, live.queries
         pace.images = len(protection.images) + len(protection.infeasible) - protection.resumed
     return protection
 

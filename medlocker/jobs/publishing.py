@@ -13,15 +13,18 @@ import torch
 from medlocker.blending import Pixels, scaled_size
 from medlocker.datasets import Dataset
 from medlocker.imageio import read_image, write_atomic
+from medlocker.jobs.describing import describe
+from medlocker.jobs.measuring import Measured
 from medlocker.jobs.tables import asr_rows, class_name, comparison_rows, grade_rows, image_rows
 from medlocker.keys import Identity, decode_logo, read_vault
-from medlocker.metrics import AttackSuccess, Proportion
+from medlocker.metrics import AttackSuccess
 from medlocker.preprocessing import unit_channels
 from medlocker.protecting import Protection
 from medlocker.release import MANIFEST_NAME
 from medlocker.reporting import ReportData, Sample, comparison_picture, write_report
 from medlocker.tracking import Tracker
 from medlocker.transfer import Readings, comparisons, grade_table, success_table
+from medlocker.visibility import visibility_metrics
 from medlocker.workspace import FinishedImage, Workspace
 
 READINGS_NAME = "readings.json"
@@ -41,7 +44,7 @@ class Finished:
         workspace: its folders.
         dataset: the originals.
         protection: manifest and images.
-        readings: what every network read.
+        measured: what every network read, and how visible the marks are.
         restored: (restored bit for bit, tried).
         owner: opens the vault, for the map of where marks landed.
     """
@@ -49,9 +52,14 @@ class Finished:
     workspace: Workspace
     dataset: Dataset
     protection: Protection
-    readings: Readings
+    measured: Measured
     restored: tuple[int, int]
     owner: Identity
+
+    @property
+    def readings(self) -> Readings:
+        """What every network read."""
+        return self.measured.readings
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +114,9 @@ def publish(finished: Finished, pace: Mapping[str, float], tracker: Tracker) -> 
         ),
     )
     write_atomic(workspace.owner_dir / READINGS_NAME, (finished.readings.model_dump_json(indent=1) + "\n").encode())
-    metrics = {**success_metrics(table), **outcome_metrics(protection, finished.restored), **pace}
-    published = Published(report, metrics, table, describe(dataset, protection, table, finished.restored))
+    visible = visibility_metrics(finished.measured.visible)
+    metrics = {**success_metrics(table), **outcome_metrics(protection, finished.restored), **visible, **pace}
+    published = Published(report, metrics, table, describe(dataset, protection, table, finished.restored, metrics))
     _track_numbers(tracker, finished, published, curve)
     _track_files(tracker, finished, published, samples)
     return published
@@ -160,30 +169,6 @@ def mean_curve(images: Sequence[FinishedImage]) -> list[float]:
     return [float(v) for v in np.mean(padded, axis=0)] if padded else []
 
 
-def describe(
-    dataset: Dataset, protection: Protection, table: Sequence[AttackSuccess], restored: tuple[int, int]
-) -> str:
-    """The run in words, outcome first."""
-    images = [i.public for i in protection.images]
-    right = [i for i in images if i.outcome != "clean_misread"]
-    source = Proportion(sum(i.outcome == "fooled" for i in right), len(right))
-    lines = [
-        f"**{len(images)} images of {dataset.name} locked.** The sources "
-        f"({', '.join(s.name for s in protection.manifest.sources)}) now misread {source} of those they read correctly "
-        f"before; {restored[0]} of {restored[1]} images unlock bit for bit.",
-        "",
-    ]
-    lines += [
-        f"- Transfer to {c.network}, never queried: {c.proportion}"
-        for c in table
-        if (c.role, c.method, c.basis, c.condition) == ("target", "searched", "per_model", "unconditional")
-    ]
-    if protection.infeasible:
-        lines.append(f"- {len(protection.infeasible)} images were left out: no placement was feasible.")
-    lines.append(f"\nRelease {protection.manifest.release_id}. Intervals are 95 % Wilson.")
-    return "\n".join(lines)
-
-
 def _samples(finished: Finished) -> list[Sample]:
     """Images spread evenly over the release, the same ones for every run of the same data."""
     records = {r.id: r for r in finished.dataset.records}
@@ -230,7 +215,7 @@ def _track_numbers(tracker: Tracker, finished: Finished, published: Published, c
             "medlocker.runtimes": ", ".join(f"{n.name}: {n.runtime}" for n in readings.networks),
         }
     )
-    tracker.table("images", image_rows(finished.protection, readings, dataset.class_names))
+    tracker.table("images", image_rows(finished.protection, finished.measured, dataset.class_names))
     tracker.table("attack_success", asr_rows(published.attack_success))
     tracker.table("attack_success_by_grade", grade_rows(grade_table(readings, dataset.class_names)))
     if compared := comparison_rows(comparisons(readings)):

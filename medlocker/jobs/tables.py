@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+from medlocker.jobs.measuring import Measured
 from medlocker.metrics import AttackSuccess, GradeSuccess, Proportion
 from medlocker.protecting import Protection
-from medlocker.transfer import Comparison, Readings
+from medlocker.transfer import Comparison
+from medlocker.visibility import Visibility
 
 Row = dict[str, object]
 
@@ -58,8 +61,16 @@ def class_name(class_names: Sequence[str], label: int) -> str:
     return class_names[label] if label < len(class_names) else str(label)
 
 
-def image_rows(protection: Protection, readings: Readings, class_names: Sequence[str]) -> list[Row]:
-    """One row an image: what it was, what the sources made of it, what every network reads now."""
+def visibility_cells(visible: Visibility) -> Row:
+    """How visible a mark is, without its α; None where there is nothing to measure on."""
+    names = ("ssim", "ssim_mark", "mark_area", "lesion_covered")
+    values = {name: float(getattr(visible, name)) for name in names}
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def image_rows(protection: Protection, measured: Measured, class_names: Sequence[str]) -> list[Row]:
+    """One row an image: what it was, what the sources made of it, how visible its mark is, what networks read now."""
+    readings, visible = measured.readings, {v.id: v for v in measured.visible}
     position = {image_id: i for i, image_id in enumerate(readings.ids)}
     rows: list[Row] = []
     for image in protection.images:
@@ -72,6 +83,7 @@ def image_rows(protection: Protection, readings: Readings, class_names: Sequence
                 "clean_confidence": public.clean_confidence,
                 "final_confidence": public.final_confidence,
                 "queries": public.queries,
+                **visibility_cells(visible[public.id]),
                 "file_bytes": public.file_bytes,
                 "packet_bytes": public.packet_bytes,
                 **{

@@ -10,7 +10,7 @@ from medlocker.datasets.document import DatasetDocument
 from medlocker.errors import ReleaseError
 from medlocker.fitness import Ensemble
 from medlocker.imageio import write_atomic
-from medlocker.jobs.measuring import measure_release, unlock_check
+from medlocker.jobs.measuring import Measured, measure_release, measure_visibility, unlock_check
 from medlocker.jobs.networks import NetworkLoader
 from medlocker.jobs.progress import Progress
 from medlocker.jobs.publishing import READINGS_NAME, Finished, Published, publish, success_metrics
@@ -20,6 +20,7 @@ from medlocker.metrics import Method
 from medlocker.protecting import Protection, ProtectSettings
 from medlocker.tracking import NullTracker, Tracker
 from medlocker.transfer import Readings, comparisons, grade_table, success_table
+from medlocker.visibility import visibility_metrics
 from medlocker.workspace import FinishedImage, Workspace, load_job, open_secret
 
 
@@ -76,9 +77,10 @@ def run_transfer(
     targets = networks.targets(request.targets or context["targets"])
     tracker.settings({"release_id": workspace.job.release_id, "targets": [t.name for t in targets]})
     tracker.dataset(dataset, "transfer")
-    readings = measure_release(workspace, owner, dataset, ensemble, targets, settings, request.baselines, progress)
+    measured = measure_release(workspace, owner, dataset, ensemble, targets, settings, request.baselines, progress)
+    readings = measured.readings
     table = success_table(readings)
-    tracker.metrics(success_metrics(table))
+    tracker.metrics(success_metrics(table) | visibility_metrics(measured.visible))
     tracker.table("attack_success", asr_rows(table))
     tracker.table("attack_success_by_grade", grade_rows(grade_table(readings, dataset.class_names)))
     if compared := comparison_rows(comparisons(readings)):
@@ -98,7 +100,7 @@ def run_report(request: TransferRequest, owner: Identity, progress: Progress) ->
     Raises:
         ReleaseError: transfer was never measured for it, or files are missing.
     """
-    workspace, dataset, _ = _reopen(request, owner)
+    workspace, dataset, settings = _reopen(request, owner)
     path = request.owner_dir / READINGS_NAME
     if not path.exists():
         raise ReleaseError(f"{path}: no such file", fix=f"run medlocker transfer {request.release} --targets … first")
@@ -107,7 +109,8 @@ def run_report(request: TransferRequest, owner: Identity, progress: Progress) ->
     records = [r for r in workspace.load_all([i.id for i in manifest.images]) if isinstance(r, FinishedImage)]
     protection = Protection(manifest, tuple(records), manifest.infeasible, len(records))
     restored = unlock_check(workspace, owner, progress)
-    finished = Finished(workspace, dataset, protection, readings, restored, owner)
+    measured = Measured(readings, measure_visibility(workspace, owner, dataset, settings, progress))
+    finished = Finished(workspace, dataset, protection, measured, restored, owner)
     return publish(finished, {}, NullTracker())
 
 

@@ -16,6 +16,8 @@ from medlocker_mlflow.history import History
 
 EXAMPLES = 6
 """Images shown side by side."""
+SHARES = ("asr/", "accuracy/", "visible/mark_area", "visible/lesion_", "packet/share")
+"""Beginnings of the names of metrics that are shares, shown in percent."""
 _BAR = 8
 """px, width of the bars between the three panels of a logged comparison picture."""
 _TEMPLATES = jinja2.Environment(
@@ -63,14 +65,18 @@ def setting_text(value: str | None) -> str:
 
 
 def outcome_text(name: str, value: Value | None) -> str:
-    """A metric with its interval: rates in percent, everything else as a number."""
+    """A metric with its interval: shares in percent, everything else as a number."""
     if value is None:
         return "not measured"
-    if not name.startswith(("asr/", "accuracy/")):
-        return f"{value.value:,.4g}" if value.value < 1e5 else f"{value.value:,.0f}"
-    interval = "" if value.low is None or value.high is None else f", {value.low:.1%}–{value.high:.1%}"
+
+    def number(amount: float) -> str:
+        if name.startswith(SHARES):
+            return f"{amount:.1%}"
+        return f"{amount:,.4g}" if abs(amount) < 1e5 else f"{amount:,.0f}"
+
+    interval = "" if value.low is None or value.high is None else f", {number(value.low)}–{number(value.high)}"
     count = "" if value.n is None else f" of {value.n}"
-    return f"{value.value:.1%}{count}{interval}"
+    return f"{number(value.value)}{count}{interval}"
 
 
 def side_by_side(history: History, runs: Sequence[RunFacts]) -> list[Example]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -109,6 +110,14 @@ def test_the_run_holds_settings_metrics_data_and_files(shell):
     assert run.data.metrics["asr/source/net"] == pytest.approx(locked["metrics"]["asr/source/net"])
     assert run.inputs.dataset_inputs[0].dataset.digest
     assert run.data.tags["mlflow.note.content"].startswith("**6 images of data locked.**")
+    assert {"visible/ssim_mean", "visible/ssim_mean/lo", "visible/mark_area", "visible/ssim_mark"} <= set(
+        run.data.metrics
+    )
+    assert "Visible cost: the mark lies on" in run.data.tags["mlflow.note.content"]
+    table = json.loads(Path(MlflowClient().download_artifacts(run.info.run_id, "tables/images.json")).read_text())
+    assert {"ssim", "mark_area", "lesion_covered"} <= set(table["columns"])
+    live = MlflowClient().get_metric_history(run.info.run_id, "progress/images")
+    assert (live[0].step, live[-1].step, live[-1].value) == (1, 6, 6)
     steps = MlflowClient().get_metric_history(run.info.run_id, "search/confidence_mean")
     assert [m.step for m in steps] == [0, 1]
     files = {f.path for f in MlflowClient().list_artifacts(run.info.run_id)}
