@@ -17,6 +17,10 @@ class MedLockerError(Exception):
         self.what, self.why, self.fix = what, why, fix
         super().__init__(what, why, fix)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are unpickled by position, but `why` and `fix` go by name; errors of other processes arrive whole.
+        return _revived, (type(self), self.what, self.why, self.fix)
+
     def __str__(self) -> str:
         parts = [self.what.rstrip(".") + "."]
         if self.why:
@@ -24,6 +28,10 @@ class MedLockerError(Exception):
         if self.fix:
             parts.append(self.fix.rstrip(".") + ".")
         return " ".join(parts)
+
+
+def _revived(kind: type[MedLockerError], what: str, why: str | None, fix: str | None) -> MedLockerError:
+    return kind(what, why=why, fix=fix)
 
 
 class SettingsError(MedLockerError):
@@ -84,6 +92,10 @@ class MissingPacketError(UnlockError):
 
 class CorruptPacketError(UnlockError):
     """The recovery packet fails authentication or is malformed."""
+
+
+class WorkerError(MedLockerError):
+    """A worker of an executor cannot start, or keeps dying."""
 
 
 class TrackingError(MedLockerError):

@@ -5,51 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field
 
 import medlocker
-from medlocker.blending import Logo, pixel_sha256
+from medlocker.blending import Logo
 from medlocker.datasets import Dataset, Record, dataset_digest
 from medlocker.errors import DatasetError
+from medlocker.executors import Executor, InProcess
 from medlocker.fitness import Ensemble
-from medlocker.imageio import (
-    StoredImage,
-    read_image,
-    release_name,
-    write_atomic,
-)
+from medlocker.imageio import release_name, write_atomic
 from medlocker.keys import Identity, VaultDocument, encode_logo, write_vault
-from medlocker.planning import MarkSettings, plan_image
-from medlocker.querying import QueryEngine, SearchJob, image_generator
+from medlocker.locking import GivenEnsemble, Locking, ProtectSettings, load_unchanged
 from medlocker.release import MANIFEST_NAME, ReleaseImage, ReleaseManifest, SourceModel, check_relative_file
-from medlocker.rendering import PreparedImage
-from medlocker.saving import LoadedImage, rounded, save_marked
-from medlocker.search import SearchSettings, build_search
 from medlocker.workspace import FinishedImage, InfeasibleImage, Workspace
 
-
-class ProtectSettings(BaseModel):
-    """Everything that decides a release besides data, logo and networks.
-
-    Attributes:
-        mark: size, opacity and place.
-        search: which search, and its parameters.
-        seed: of the run; each image's randomness follows from it and the image's id.
-        stop_below: end an image's search once its confidence is under this (READINGS 10).
-        keep: distinct placements kept for each image, from which editions can be drawn.
-        batch_size: candidates in one forward pass.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mark: MarkSettings = MarkSettings()
-    search: SearchSettings = SearchSettings()
-    seed: Annotated[int, Field(ge=0)] = 0
-    stop_below: Annotated[float, Field(gt=0, lt=1)] | None = None
-    keep: Annotated[int, Field(ge=1, le=256)] = 8
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
+__all__ = ["Observer", "ProtectSettings", "Protection", "decisive_settings", "flatten", "load_unchanged", "protect"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +80,8 @@ def protect(
     workspace: Workspace,
     owner: Identity,
     observer: Observer | None = None,
+    executor: Executor | None = None,
+    sources: Callable[[], Ensemble] | None = None,
 ) -> Protection:
     """Mark every image of a data set and write the release; a killed run goes on where it stopped.
 
@@ -125,6 +96,8 @@ def protect(
         workspace: of this release, from `Workspace.start_or_resume`.
         owner: whose vault the parameters are sealed into.
         observer: told of progress.
+        executor: has the images worked on; None for this process alone.
+        sources: gives the ensemble again where workers are; None sends a copy of it.
 
     Returns:
         The finished release.
@@ -137,7 +110,7 @@ def protect(
     _check_labels(dataset, ensemble)
     _check_names(dataset)
     job = _Job(dataset, ensemble, logo, settings, workspace, observer or Observer())
-    job.run()
+    job.run(executor or InProcess(), sources or GivenEnsemble(ensemble))
     return job.finish(owner)
 
 
@@ -169,72 +142,43 @@ def _check_names(dataset: Dataset) -> None:
             )
 
 
+@dataclass(eq=False)
 class _Job:
-    def __init__(
-        self,
-        dataset: Dataset,
-        ensemble: Ensemble,
-        logo: Logo,
-        settings: ProtectSettings,
-        workspace: Workspace,
-        observer: Observer,
-    ) -> None:
-        self.dataset, self.ensemble, self.logo = dataset, ensemble, logo
-        self.settings, self.workspace, self.observer = settings, workspace, observer
-        self.search = build_search(settings.search)
-        self.in_flight: dict[str, LoadedImage] = {}
-        self.done = 0
-        self.resumed = 0
+    dataset: Dataset
+    ensemble: Ensemble
+    logo: Logo
+    settings: ProtectSettings
+    workspace: Workspace
+    observer: Observer
+    done: int = 0
+    resumed: int = 0
 
-    def run(self) -> None:
-        engine = QueryEngine(
-            self.ensemble,
-            batch_size=self.settings.batch_size,
-            stop_below=self.settings.stop_below,
-            keep=self.settings.keep,
-            on_batch=self.observer.on_queries,
-        )
-        for result in engine.run(self._jobs()):
-            saved = save_marked(self.in_flight.pop(result.id), result, self.workspace, self.ensemble)
-            self._told(saved.public)
+    def run(self, executor: Executor, sources: Callable[[], Ensemble]) -> None:
+        workspace = self.workspace
+        recipe = Locking(sources, self.logo, self.settings, workspace.release, workspace.job, self.observer.on_queries)
+        for locked in executor.run(recipe, workspace.secret, self._unfinished()):
+            workspace.save_sealed(locked.id, locked.sealed)
+            if self.observer.on_queries and locked.queries:
+                self.observer.on_queries(locked.queries)
+            self._told(locked.public)
+
+    def _unfinished(self) -> Iterator[Record]:
+        for record in self.dataset.records:
+            finished = self.workspace.load(record.id)
+            if finished is None:
+                yield record
+            else:
+                self.resumed += 1
+                self._told(finished.public if isinstance(finished, FinishedImage) else None)
 
     def _told(self, public: ReleaseImage | None) -> None:
         self.done += 1
         if self.observer.on_image:
             self.observer.on_image(self.done, len(self.dataset.records), public)
 
-    def _jobs(self) -> Iterator[SearchJob]:
-        for record in self.dataset.records:
-            finished = self.workspace.load(record.id)
-            if finished is not None:
-                self.resumed += 1
-                self._told(finished.public if isinstance(finished, FinishedImage) else None)
-            elif (loaded := self._load(record)) is None:
-                self.workspace.save(record.id, InfeasibleImage(id=record.id))
-                self._told(None)
-            else:
-                self.in_flight[record.id] = loaded
-                yield self._search_job(loaded)
-
-    def _search_job(self, loaded: LoadedImage) -> SearchJob:
-        prepared = PreparedImage(
-            loaded.image.pixels, loaded.plan.mark, self.ensemble.preprocessings, self.ensemble.device
-        )
-        rng = image_generator(self.settings.seed, loaded.record.id)
-        return SearchJob(loaded.record.id, prepared, loaded.plan.space, loaded.label, rng, self.search)
-
-    def _load(self, record: Record) -> LoadedImage | None:
-        image = load_unchanged(record)
-        plan = plan_image(record, image.pixels, self.logo, self.settings.mark)
-        if plan is None:
-            return None
-        clean = self.ensemble.read(image.pixels).numpy()
-        prediction = int(clean.argmax())
-        label = prediction if record.label is None else record.label
-        return LoadedImage(record, image, plan, label, prediction, rounded(clean[label]))
-
     def finish(self, owner: Identity) -> Protection:
         """Write manifest and vault from the records."""
+        self.workspace.sweep()
         records = list(self.workspace.load_all([r.id for r in self.dataset.records]))
         images = tuple(r for r in records if isinstance(r, FinishedImage))
         infeasible = tuple(r.id for r in records if isinstance(r, InfeasibleImage))
@@ -273,19 +217,3 @@ class _Job:
             rule=self.settings.mark.rule,
             images=tuple(i.vault for i in images),
         )
-
-
-def load_unchanged(record: Record) -> StoredImage:
-    """Read a record's image and make sure that it is the one that was listed.
-
-    Raises:
-        DatasetError: its pixels changed since.
-        ImageReadError: it cannot be read.
-    """
-    image = read_image(record.path)
-    if pixel_sha256(image.pixels) != record.pixel_sha256:
-        raise DatasetError(
-            f"{record.path}: its pixels changed while the job was running",
-            fix="restore the file, or start again with another --out",
-        )
-    return image

@@ -1,4 +1,4 @@
-"""From a search's result to a saved image: blend, seal, encode, check as a stranger would, write, and put on record."""
+"""From a search's result to a saved image: blend, seal, encode, check as a stranger would, write."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class LoadedImage:
 
 
 def save_marked(loaded: LoadedImage, result: SearchResult, workspace: Workspace, ensemble: Ensemble) -> FinishedImage:
-    """Mark one image with the best placement found, write it, then seal its record.
+    """Mark one image with the best placement found and write it; its record is the caller's to put down.
 
     Args:
         loaded: the original.
@@ -79,8 +79,8 @@ def save_marked(loaded: LoadedImage, result: SearchResult, workspace: Workspace,
     final = _read_again(encoded, loaded, result, marked, ensemble)
     path = workspace.release / name
     if not embedded:
-        write_atomic(path.with_name(path.name + PACKET_SUFFIX), packet)
-    write_atomic(path, encoded)
+        write_atomic(path.with_name(path.name + PACKET_SUFFIX), packet, writer=workspace.writer)
+    write_atomic(path, encoded, writer=workspace.writer)
     public = ReleaseImage(
         id=loaded.record.id,
         file=name.as_posix(),
@@ -93,15 +93,13 @@ def save_marked(loaded: LoadedImage, result: SearchResult, workspace: Workspace,
         final_confidence=rounded(final[loaded.label]),
         queries=result.queries,
     )
-    finished = FinishedImage(
+    return FinishedImage(
         vault=_vault_image(loaded, result, name, public.marked_sha256),
         public=public,
         label=loaded.label,
         clean_prediction=loaded.clean_prediction,
         curve=result.curve,
     )
-    workspace.save(loaded.record.id, finished)
-    return finished
 
 
 def _packet(loaded: LoadedImage, result: SearchResult, workspace: Workspace, marked: Pixels) -> bytes:

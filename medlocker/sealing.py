@@ -37,6 +37,12 @@ class Identity:
     secret: str = field(repr=False)
 
 
+def new_key_pair() -> Identity:
+    """A new X25519 key pair, in memory only."""
+    made = pyrage.x25519.Identity.generate()
+    return Identity(str(made.to_public()), str(made))
+
+
 class SealBrokenError(WrongKeyError):
     """Sealed bytes fail authentication: another key, other circumstances, or altered bytes."""
 

@@ -7,6 +7,7 @@ each image's record under a key derived from that secret.
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medlocker.errors import ReleaseError, ResumeMismatchError
-from medlocker.imageio import write_atomic
+from medlocker.imageio import is_partial, write_atomic
 from medlocker.keys import Identity, VaultImage, open_record, seal_record
 from medlocker.keys.copies import VAULT_NAME
 from medlocker.release import MANIFEST_NAME, ReleaseImage
@@ -84,10 +85,18 @@ class Workspace:
     """One release's folder pair: `release` is given away, `owner_dir` stays.
 
     Use `start_or_resume` to make one.
+
+    Attributes:
+        release: folder of the marked images.
+        owner_dir: the owner's folder.
+        job: what was asked for.
+        secret: of the release.
+        writer: tells apart who writes into `release` at the same time, see `write_atomic`.
     """
 
-    def __init__(self, release: Path, owner_dir: Path, job: JobDocument, secret: bytes) -> None:
+    def __init__(self, release: Path, owner_dir: Path, job: JobDocument, secret: bytes, writer: str = "") -> None:
         self.release, self.owner_dir, self.job, self.secret = release, owner_dir, job, secret
+        self.writer = writer
 
     @property
     def vault_path(self) -> Path:
@@ -177,8 +186,22 @@ class Workspace:
 
     def save(self, image_id: str, finished: FinishedImage | InfeasibleImage) -> None:
         """Seal one image's record; written after the image itself, so that a record vouches for its file."""
-        sealed = seal_record(self.secret, self.job.release_id, image_id, finished.model_dump_json().encode())
+        self.save_sealed(image_id, self.sealed(image_id, finished))
+
+    def sealed(self, image_id: str, finished: FinishedImage | InfeasibleImage) -> bytes:
+        """One image's record as it is stored and sent; the same bytes for the same record."""
+        return seal_record(self.secret, self.job.release_id, image_id, finished.model_dump_json().encode())
+
+    def save_sealed(self, image_id: str, sealed: bytes) -> None:
+        """Store a record that was sealed elsewhere."""
         write_atomic(self._record_path(image_id), sealed)
+
+    def sweep(self) -> None:
+        """Remove what killed workers left half-written in the release."""
+        for folder, _, names in os.walk(self.release):
+            for name in names:
+                if is_partial(name):
+                    (Path(folder) / name).unlink(missing_ok=True)
 
     def load(self, image_id: str) -> FinishedImage | InfeasibleImage | None:
         """One image's record; None where the image is not finished or its file is gone.

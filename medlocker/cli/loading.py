@@ -30,17 +30,18 @@ class ZooLoader:
     """
 
     def __init__(self, device: str | None = None, provider: Provider = "auto") -> None:
-        keep_freed_memory()
-        self.device = chosen_device(device)
+        self.asked = device
         self.provider: Provider = provider
+        chosen_device(device)
 
     def sources(self, references: Sequence[str]) -> Sequence[Classifier]:
-        """Networks the search may query."""
+        """Networks the search may query, on this machine's device: a loader also travels to workers."""
+        keep_freed_memory()
         if not references:
             raise SettingsError(
                 "no source network was named", fix="name one with --sources; medlocker networks lists them"
             )
-        return resolve_sources(",".join(references), self.device, fetch_uri=fetch_model)
+        return resolve_sources(",".join(references), chosen_device(self.asked), fetch_uri=fetch_model)
 
     def targets(self, references: Sequence[str]) -> Sequence[Classifier]:
         """Networks that only measure transfer."""

@@ -10,6 +10,7 @@ import click
 from medlocker.blending import AlphaRule
 from medlocker.cli.base import PATH, CommaList, checked, json_option, option, print_json, tracking_options
 from medlocker.cli.dataset_options import dataset_options, dataset_spec
+from medlocker.cli.executor_options import chosen_executor, executor_options, threads_option
 from medlocker.cli.identities import protecting_owner
 from medlocker.cli.loading import DEMO, ZooLoader, demo_data
 from medlocker.cli.owning import owner_ledger
@@ -30,6 +31,8 @@ DEMO_SOURCES = ("demo_resnet",)
 DEMO_TARGETS = ("demo_efficientnet", "demo_darknet")
 PROFILES: dict[str, dict[str, Any]] = {"paper": {}, "fast": {"population": 20}}
 """`paper` is the paper's settings, 650 queries an image; `fast` the same with a population of 20, 260 queries."""
+DECODERS = 2
+"""Threads that decode and hash the data set, where no number of workers is given."""
 DATASET_NAMES = ("layout", "labels", "id_column", "label_column", "where", "masks", "limit", "per_class", "on_error")
 
 
@@ -71,7 +74,8 @@ DATASET_NAMES = ("layout", "labels", "id_column", "label_column", "where", "mask
 @option("--actor", help="Who acts, as the ledger records it.  [default: MEDLOCKER_ACTOR, else the login name]")
 @option("--device", help="Where sources run.  [default: cuda where there is one]")
 @option("--provider", type=click.Choice(("auto", "cpu", "cuda")), default="auto", help="Where targets run.")
-@option("--workers", type=click.IntRange(1), default=2, help="Threads that decode.")
+@executor_options
+@threads_option
 @option("--run-name", help="Name of the MLflow run.")
 @tracking_options
 @json_option
@@ -93,7 +97,8 @@ def protect(data: str, out: Path, owner: Path | None, owner_dir: Path | None, as
     ) as tracker:
         request = protect_request(data, out, owner_dir, settings, options)
         ledger = owner_ledger(person, owner_dir, options["ledger"], options["actor"], tracker.run_id)
-        result = run_protect(request, loader, person.identity, tracker, progress, ledger)
+        with chosen_executor(options, progress.say, local="processes") as executor:
+            result = run_protect(request, loader, person.identity, tracker, progress, ledger, executor)
         if as_json:
             print_json(protect_json(request, result, tracker.run_id))
         else:
@@ -147,7 +152,7 @@ def protect_request(
         settings=settings,
         baselines=_baselines(options["baselines"], is_demo),
         only_correct=options["only_correct"],
-        workers=options["workers"],
+        decoders=options["workers"] or DECODERS,
     )
 
 

@@ -74,7 +74,15 @@ def _bare_png(pixels: Pixels) -> bytes:
     return bytes(encoded)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+PARTIAL_SUFFIX = ".partial"
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file name is that of a file not yet whole, left by a writer that was killed."""
+    return name.startswith(".") and name.endswith(PARTIAL_SUFFIX)
+
+
+def write_atomic(path: Path, data: bytes, *, writer: str = "") -> None:
     """Write a file so that it is either whole or not there, also after a crash.
 
     The parent folder is made where it is missing. The temporary file beside it has a fixed name, so that a run that was
@@ -83,11 +91,13 @@ def write_atomic(path: Path, data: bytes) -> None:
     Args:
         path: the file; replaced where it exists.
         data: its content.
+        writer: part of the temporary file's name. Where several processes may write the same file at once (a worker
+            that was taken for dead, and the one that replaced it), each needs its own; what they leave is swept.
 
     Raises:
         ReleaseError: the disk is full, or the folder cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}{'.' if writer else ''}{writer}{PARTIAL_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:

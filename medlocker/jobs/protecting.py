@@ -12,10 +12,10 @@ from medlocker.classifiers import Classifier
 from medlocker.datasets import Dataset, DatasetSpec, open_dataset
 from medlocker.datasets.document import DatasetDocument
 from medlocker.errors import ModelError
-from medlocker.fitness import Ensemble
+from medlocker.executors import Executor, InProcess
 from medlocker.jobs.live import LiveCurve
 from medlocker.jobs.measuring import measure_release, unlock_check
-from medlocker.jobs.networks import NetworkLoader
+from medlocker.jobs.networks import JobNetworks, NetworkLoader
 from medlocker.jobs.progress import Progress
 from medlocker.jobs.publishing import Finished, Published, publish
 from medlocker.jobs.selecting import keep_readable
@@ -47,7 +47,7 @@ class ProtectRequest:
         baselines: placements to compare with; empty measures the searched marks alone.
         only_correct: lock only images that every source and target reads correctly when clean (the paper's protocol),
             `data.per_class` of each class.
-        workers: threads that decode and hash.
+        decoders: threads that decode and hash.
     """
 
     data: DatasetSpec
@@ -60,7 +60,7 @@ class ProtectRequest:
     settings: ProtectSettings = field(default_factory=ProtectSettings)
     baselines: tuple[Method, ...] = ()
     only_correct: bool = False
-    workers: int = 2
+    decoders: int = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +98,7 @@ def run_protect(
     tracker: Tracker,
     progress: Progress,
     ledger: OwnerLedger | None = None,
+    executor: Executor | None = None,
 ) -> ProtectResult:
     """Lock a data set and prove what was done.
 
@@ -108,6 +109,7 @@ def run_protect(
         tracker: records the run.
         progress: shows it.
         ledger: signs the release and records it; None leaves it unsigned and unrecorded.
+        executor: has the images worked on; None for this process alone.
 
     Returns:
         Release, readings, unlock check and report.
@@ -115,11 +117,11 @@ def run_protect(
     Raises:
         MedLockerError: with the file or option, the reason and the next step; the same command goes on later.
     """
-    logo = load_logo(request.logo)
-    sources, targets = networks.sources(request.sources), networks.targets(request.targets)
-    ensemble = Ensemble(sources, request.source_weights)
-    _check_distinct(sources, targets)
-    dataset = _open(request, [*sources, *targets], progress)
+    logo, executor = load_logo(request.logo), executor or InProcess()
+    loaded = JobNetworks(networks, request.sources, request.source_weights, request.targets)
+    ensemble, targets = loaded.ensemble(), loaded.targets()
+    _check_distinct(ensemble.members, targets)
+    dataset = _open(request, [*ensemble.members, *targets], progress)
     decisive = decisive_settings(dataset, ensemble, logo, request.settings)
     workspace = Workspace.start_or_resume(
         request.release, request.owner_dir, owner, decisive, _context(request, dataset)
@@ -127,7 +129,7 @@ def run_protect(
     tracker.settings(decisive | {"targets": [t.name for t in targets], "device": str(ensemble.device)})
     tracker.dataset(dataset, "protect")
     pace = _Pace()
-    protection = _protect(dataset, ensemble, logo, request, workspace, owner, tracker, progress, pace)
+    protection = _protect(dataset, loaded, logo, request, workspace, owner, tracker, progress, pace, executor)
     if ledger is not None:
         _record(ledger, workspace, protection, tracker)
     restored = unlock_check(workspace, owner, progress)
@@ -168,7 +170,7 @@ def _open(request: ProtectRequest, networks: Sequence[Classifier], progress: Pro
         spec = spec.model_copy(update={"per_class": None, "limit": None})
     with progress.stage("Reading images", None) as advance:
         dataset = open_dataset(
-            spec, progress=lambda done, total: advance(1, f"{done} of {total}"), workers=request.workers
+            spec, progress=lambda done, total: advance(1, f"{done} of {total}"), workers=request.decoders
         )
     for problem in dataset.problems:
         progress.say(f"left out {problem.path}: {problem.reason}, {problem.detail}")
@@ -189,7 +191,7 @@ def _context(request: ProtectRequest, dataset: Dataset) -> Mapping[str, object]:
 
 def _protect(
     dataset: Dataset,
-    ensemble: Ensemble,
+    networks: JobNetworks,
     logo: Logo,
     request: ProtectRequest,
     workspace: Workspace,
@@ -197,6 +199,7 @@ def _protect(
     tracker: Tracker,
     progress: Progress,
     pace: _Pace,
+    executor: Executor,
 ) -> Protection:
     live = LiveCurve(tracker, progress)
     with progress.stage("Locking images", len(dataset.records)) as advance:
@@ -211,7 +214,15 @@ def _protect(
 
         started = time.perf_counter()
         protection = protect(
-            dataset, ensemble, logo, request.settings, workspace, owner, Observer(on_image, on_queries)
+            dataset,
+            networks.ensemble(),
+            logo,
+            request.settings,
+            workspace,
+            owner,
+            Observer(on_image, on_queries),
+            executor,
+            networks.ensemble,
         )
         pace.seconds, pace.queries = time.perf_counter() - started, live.queries
         pace.images = len(protection.images) + len(protection.infeasible) - protection.resumed

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.hazmat.primitives.serialization.ssh import SSHPrivateKeyTypes
 
 from medlocker.errors import IdentityError
-from medlocker.sealing import Identity, check_recipient
+from medlocker.sealing import Identity, check_recipient, new_key_pair
 from medlocker.secret_files import check_private, read_bounded, write_secret
 
 _SECRET_PREFIX = "AGE-SECRET-KEY-1"
@@ -46,8 +46,7 @@ def new_identity(path: Path, passphrase: str | None = None) -> Identity:
     Raises:
         IdentityError: the file exists or cannot be written, or the passphrase is empty.
     """
-    made = pyrage.x25519.Identity.generate()
-    identity = Identity(str(made.to_public()), str(made))
+    identity = new_key_pair()
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     text = f"# created: {created}\n# public key: {identity.public_key}\n{identity.secret}\n".encode("ascii")
     if passphrase == "":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from medlocker.blending import load_logo, pixel_sha256
 from medlocker.datasets import DatasetSpec, dataset_digest, open_dataset
 from medlocker.errors import DatasetError, InfeasiblePlacementError, ReleaseError, ResumeMismatchError, WrongKeyError
+from medlocker.executors.processes import Processes
 from medlocker.fitness import Ensemble
 from medlocker.imageio import read_image
 from medlocker.keys import load_manifest, new_identity, read_vault
@@ -52,7 +54,7 @@ def begin(data, owner, out, settings=SETTINGS, **spec):
     logo = load_logo()
     decisive = decisive_settings(dataset, ensemble, logo, settings)
     workspace = Workspace.start_or_resume(out, out.with_name(out.name + ".owner"), owner, decisive, {})
-    return lambda observer=None: protect(dataset, ensemble, logo, settings, workspace, owner, observer)
+    return lambda *how: protect(dataset, ensemble, logo, settings, workspace, owner, *how)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -104,6 +106,27 @@ def test_a_killed_run_goes_on_and_ends_byte_identical(data, owner, tmp_path, aft
     begin(data, owner, tmp_path / "whole")()
     assert resumed.resumed == after + 1
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_worker_processes_make_the_same_release(data, owner, tmp_path):
+    begin(data, owner, tmp_path / "whole")
+    for name in ("whole", "whole.owner"):
+        shutil.copytree(tmp_path / name, tmp_path / name.replace("whole", "shared"))
+    litter = tmp_path / "shared" / "deep" / ".c.png.0badcafe.partial"
+    litter.parent.mkdir()
+    litter.write_bytes(b"half")
+    queries, images = [], []
+    observer = Observer(lambda done, total, public: images.append((done, total, public.id)), queries.append)
+    with closing(Processes(2, 1, print)) as processes:
+        shared = begin(data, owner, tmp_path / "shared")(observer, processes)
+    whole = begin(data, owner, tmp_path / "whole")()
+    assert contents(tmp_path / "shared") == contents(tmp_path / "whole")
+    records = [contents(tmp_path / f"{name}.owner" / "records") for name in ("shared", "whole")]
+    assert records[0] == records[1]
+    assert len(records[0]) == len(FILES)
+    assert shared.manifest == whole.manifest
+    assert sum(queries) == sum(image.queries for image in whole.manifest.images)
+    assert [done for done, _, _ in images] == list(range(1, len(FILES) + 1))
 
 
 def test_a_kill_between_image_and_record_redoes_that_image(data, owner, tmp_path):

@@ -1,0 +1,191 @@
+"""One worker's part of a protect job: load an image, search, mark, write, and seal its record."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medlocker.blending import Logo, pixel_sha256
+from medlocker.datasets import Record
+from medlocker.errors import DatasetError
+from medlocker.fitness import Ensemble
+from medlocker.imageio import StoredImage, read_image
+from medlocker.planning import MarkSettings, plan_image
+from medlocker.querying import QueryEngine, SearchJob, image_generator
+from medlocker.release import ReleaseImage
+from medlocker.rendering import PreparedImage
+from medlocker.saving import LoadedImage, rounded, save_marked
+from medlocker.search import SearchSettings, build_search
+from medlocker.workspace import InfeasibleImage, JobDocument, Workspace
+
+
+class ProtectSettings(BaseModel):
+    """Everything that decides a release besides data, logo and networks.
+
+    Attributes:
+        mark: size, opacity and place.
+        search: which search, and its parameters.
+        seed: of the run; each image's randomness follows from it and the image's id.
+        stop_below: end an image's search once its confidence is under this (READINGS 10).
+        keep: distinct placements kept for each image, from which editions can be drawn.
+        batch_size: candidates in one forward pass.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mark: MarkSettings = MarkSettings()
+    search: SearchSettings = SearchSettings()
+    seed: Annotated[int, Field(ge=0)] = 0
+    stop_below: Annotated[float, Field(gt=0, lt=1)] | None = None
+    keep: Annotated[int, Field(ge=1, le=256)] = 8
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
+
+
+@dataclass(frozen=True)
+class LockedImage:
+    """What a worker hands back: nothing in the clear that is not in the manifest.
+
+    Attributes:
+        id: the record's id.
+        public: its line in the manifest; None where no placement was feasible.
+        sealed: its record, for the owner's folder.
+        queries: candidates that were not told of while the search went on.
+    """
+
+    id: str
+    public: ReleaseImage | None
+    sealed: bytes
+    queries: int
+
+
+@dataclass(frozen=True)
+class GivenEnsemble:
+    """Sources that are there already; workers elsewhere get a copy."""
+
+    ensemble: Ensemble
+
+    def __call__(self) -> Ensemble:
+        """The sources."""
+        return self.ensemble
+
+
+@dataclass(frozen=True, eq=False)
+class Locking:
+    """Makes workers that lock images.
+
+    Attributes:
+        sources: gives the networks to mislead, where the worker is.
+        logo: the mark.
+        settings: how to search and where the mark may lie.
+        release: folder for the marked images, the same on every machine.
+        job: of this release.
+        on_queries: told the number of candidates just answered; only by a worker in this process.
+        chunk: images that share a GPU's batches.
+    """
+
+    sources: Callable[[], Ensemble]
+    logo: Logo
+    settings: ProtectSettings
+    release: Path
+    job: JobDocument
+    on_queries: Callable[[int], None] | None = None
+    chunk: int = 16
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: no callback, and none of the job's context, which lists the data set."""
+        job = self.job.model_copy(update={"context": {}, "settings": {}})
+        return {**self.__dict__, "on_queries": None, "job": job, "release": self.release.absolute()}
+
+    def worker(self, secret: bytes) -> LockingWorker:
+        """A worker; `secret` is the release's."""
+        # Records are the driver's to write: the worker's workspace has no owner's folder.
+        workspace = Workspace(self.release, Path(), self.job, secret, writer=secrets.token_hex(4))
+        return LockingWorker(self, self.sources(), workspace)
+
+
+@dataclass(eq=False)
+class LockingWorker:
+    """Locks images, as many at once as the query engine takes."""
+
+    recipe: Locking
+    ensemble: Ensemble
+    workspace: Workspace
+    in_flight: dict[str, LoadedImage] = field(default_factory=dict)
+
+    def run(self, tasks: Iterable[Record]) -> Iterator[LockedImage]:
+        """Lock images.
+
+        Yields:
+            Each once its file is written.
+
+        Raises:
+            DatasetError: an image changed since it was listed.
+            InfeasiblePlacementError: an image admits no placement and the settings say stop.
+            ReleaseError: a file cannot be written.
+        """
+        settings = self.recipe.settings
+        engine = QueryEngine(
+            self.ensemble,
+            batch_size=settings.batch_size,
+            stop_below=settings.stop_below,
+            keep=settings.keep,
+            on_batch=self.recipe.on_queries,
+        )
+        left_out: list[LockedImage] = []
+        for result in engine.run(self._jobs(tasks, left_out)):
+            yield from self._drained(left_out)
+            finished = save_marked(self.in_flight.pop(result.id), result, self.workspace, self.ensemble)
+            untold = 0 if self.recipe.on_queries else result.queries
+            yield LockedImage(result.id, finished.public, self.workspace.sealed(result.id, finished), untold)
+        yield from self._drained(left_out)
+
+    @staticmethod
+    def _drained(left_out: list[LockedImage]) -> Iterator[LockedImage]:
+        while left_out:
+            yield left_out.pop(0)
+
+    def _jobs(self, records: Iterable[Record], left_out: list[LockedImage]) -> Iterator[SearchJob]:
+        search = build_search(self.recipe.settings.search)
+        for record in records:
+            loaded = self._load(record)
+            if loaded is None:
+                sealed = self.workspace.sealed(record.id, InfeasibleImage(id=record.id))
+                left_out.append(LockedImage(record.id, None, sealed, 0))
+                continue
+            self.in_flight[record.id] = loaded
+            prepared = PreparedImage(
+                loaded.image.pixels, loaded.plan.mark, self.ensemble.preprocessings, self.ensemble.device
+            )
+            rng = image_generator(self.recipe.settings.seed, record.id)
+            yield SearchJob(record.id, prepared, loaded.plan.space, loaded.label, rng, search)
+
+    def _load(self, record: Record) -> LoadedImage | None:
+        image = load_unchanged(record)
+        plan = plan_image(record, image.pixels, self.recipe.logo, self.recipe.settings.mark)
+        if plan is None:
+            return None
+        clean = self.ensemble.read(image.pixels).numpy()
+        prediction = int(clean.argmax())
+        label = prediction if record.label is None else record.label
+        return LoadedImage(record, image, plan, label, prediction, rounded(clean[label]))
+
+
+def load_unchanged(record: Record) -> StoredImage:
+    """Read a record's image and make sure that it is the one that was listed.
+
+    Raises:
+        DatasetError: its pixels changed since.
+        ImageReadError: it cannot be read.
+    """
+    image = read_image(record.path)
+    if pixel_sha256(image.pixels) != record.pixel_sha256:
+        raise DatasetError(
+            f"{record.path}: its pixels changed while the job was running",
+            fix="restore the file, or start again with another --out",
+        )
+    return image
