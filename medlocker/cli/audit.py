@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -30,10 +30,14 @@ from medlocker.audit import who as holdings
 from medlocker.audit.exports import ExportFormat
 from medlocker.cli.base import EXIT_FAILED, PATH, LazyGroup, checked, json_option, option, print_json
 from medlocker.cli.ledger_options import event_line, filter_options, holding_line, ledger_options, tell_report
+from medlocker.cli.mirroring import divergence_line
 from medlocker.cli.times import Moment
 from medlocker.errors import SettingsError
 from medlocker.release import MANIFEST_NAME, load_manifest
 from medlocker.signing import PublicKey
+
+if TYPE_CHECKING:
+    from medlocker_mlflow.mirror_audit import Divergence
 
 VERBS = ("log", "who", "verify", "prove", "export", "mirror")
 
@@ -112,22 +116,22 @@ def verify(
     """Check every line's signature and chain, and that each receipt fits.
 
     Exits with 1 on any fault, or difference to MLflow. Only a receipt shows that the ledger's end was cut off or all of
-    it written anew.
+    it written anew; with --mlflow the signed heads that were logged there count as receipts as well.
     """
-    path = _ledger(release, ledger)
-    report = verify_ledger(path, _required(owner_keys), [read_receipt(one) for one in receipts])
-    # The lines of a faulty ledger are nothing to compare a registry with.
-    diverging = _divergences(path, owner_keys, mlflow) if mlflow and report.ok else ()
+    path, keys = _ledger(release, ledger), _required(owner_keys)
+    heads, differing = _mirrored(path, keys, mlflow) if mlflow else ((), ())
+    report = verify_ledger(path, keys, [*map(read_receipt, receipts), *heads])
+    if mlflow and report.ok:
+        differing = (*differing, *_divergences(path, keys, mlflow))
     if as_json:
-        mirrored = {"mlflow": [one.model_dump(mode="json") for one in diverging]} if mlflow and report.ok else {}
-        print_json({"ok": report.ok and not diverging, **report.model_dump(mode="json"), **mirrored})
+        mirrored = {"mlflow": [one.model_dump(mode="json") for one in differing]} if mlflow else {}
+        compared = {"mlflow_compared": report.ok} if mlflow else {}
+        print_json({"ok": report.ok and not differing, **report.model_dump(mode="json"), **compared, **mirrored})
     else:
         tell_report(report)
-        for one in diverging:
-            click.echo(f"{one.model}{f'/{one.version}' if one.version else ''}: {one.kind}: {one.message}", err=True)
-        if mlflow and report.ok:
-            click.echo(f"MLflow registry: {len(diverging)} differences to the ledger.")
-    if not report.ok or diverging or (strict and report.warnings):
+        if mlflow:
+            _tell_differing(differing, report.ok, len(heads))
+    if not report.ok or differing or (strict and report.warnings):
         ctx.exit(EXIT_FAILED)
 
 
@@ -144,17 +148,37 @@ def mirror(
     """
     from medlocker_mlflow.mirror import mirror_ledger
 
-    made = mirror_ledger(_ledger(release, ledger), owner_keys, mlflow)
+    done = mirror_ledger(_ledger(release, ledger), owner_keys, mlflow)
     if as_json:
-        print_json({"made": made})
+        print_json({"made": done.made, "mended": [one.model_dump(mode="json") for one in done.mended]})
+        return
+    for one in done.mended:
+        click.echo(f"Put right: {divergence_line(one)}", err=True)
+    click.echo(f"{done.made} key versions registered; the others were there.")
+
+
+def _mirrored(
+    path: Path, keys: tuple[PublicKey, ...], uri: str
+) -> tuple[tuple[SignedTreeHead, ...], tuple[Divergence, ...]]:
+    from medlocker_mlflow.mirror_audit import mirrored_heads
+
+    return mirrored_heads(path, keys, uri)
+
+
+def _divergences(path: Path, keys: tuple[PublicKey, ...], uri: str) -> tuple[Divergence, ...]:
+    from medlocker_mlflow.mirror_audit import verify_mirror
+
+    return verify_mirror(path, keys, uri)
+
+
+def _tell_differing(differing: tuple[Divergence, ...], compared: bool, heads: int) -> None:
+    for one in differing:
+        click.echo(divergence_line(one), err=True)
+    if compared:
+        click.echo(f"MLflow: {heads} signed heads found there; {len(differing)} differences to the ledger.")
     else:
-        click.echo(f"{made} key versions registered; the others were there.")
-
-
-def _divergences(path: Path, owner_keys: tuple[PublicKey, ...], uri: str) -> tuple[Any, ...]:
-    from medlocker_mlflow.mirror import verify_mirror
-
-    return verify_mirror(path, owner_keys, uri)
+        # The lines of a faulty ledger are nothing to compare a registry with.
+        click.echo(f"MLflow: {heads} signed heads found there; key versions not compared, the ledger is at fault.")
 
 
 @click.command()

@@ -11,7 +11,7 @@ import click
 from medlocker.audit import Holding, read_events, who
 from medlocker.cli.base import PATH, CommaList, F, LazyGroup, json_option, option, print_json
 from medlocker.cli.identities import given_identity
-from medlocker.cli.ledger_options import holding_line, owner_key_option
+from medlocker.cli.ledger_options import counted, holding_line, owner_key_option
 from medlocker.cli.mirroring import mirror_after, mirror_option
 from medlocker.cli.owning import copy_options, opened_copy, owner_ledger, registry_path
 from medlocker.cli.times import Duration, Expiry
@@ -25,6 +25,7 @@ from medlocker.keys.owner import Owner
 from medlocker.keys.paper_form import write_paper_form
 from medlocker.keys.recipients import Recipient, add_recipient, read_registry
 from medlocker.keys.recording import OwnerLedger, ledger_file
+from medlocker.keys.release_signature import SIGNATURE_NAME, renew_signature
 from medlocker.keys.revocations import FRESH_FOR, REVOCATIONS_NAME, RevocationList
 from medlocker.signing import PublicKey
 from medlocker.workspace import default_owner_dir
@@ -147,13 +148,19 @@ def revoke_key(
 @copy_options
 @json_option
 def renew(release: Path, fresh_for: timedelta, out: Path | None, as_json: bool, **options: Any) -> None:
-    """Write the list of revoked keys anew, so that it counts as fresh."""
-    copy, _owner, ledger = _open(release, options)
+    """Write the list of revoked keys anew, so that it counts as fresh.
+
+    After medlocker identity rotate it also signs the release with the new key.
+    """
+    copy, owner, ledger = _open(release, options)
+    signed = renew_signature(release, owner)
     published = publish_revocations(copy, ledger, fresh_for=fresh_for, out=out)
     if as_json:
-        print_json(_list_facts(release, published))
-    else:
-        click.echo(_list_text(release, published))
+        print_json({**_list_facts(release, published), "signed_again": signed})
+        return
+    if signed:
+        click.echo(f"{release / SIGNATURE_NAME}: signed with the owner's latest key")
+    click.echo(_list_text(release, published))
 
 
 @click.command("list")
@@ -196,7 +203,8 @@ def show(
         print_json(facts | {"image_ids": [image.id for image in document.images]})
         return
     for name, value in facts.items():
-        click.echo(f"{name.replace('_', ' ')}: {'never' if name == 'expires_at' and value is None else value}")
+        if value is not None or name == "expires_at":
+            click.echo(f"{name.replace('_', ' ')}: {'never' if value is None else value}")
 
 
 @click.command()
@@ -229,7 +237,10 @@ def export(
         )
     document = _opened(release, key_file, identity, owner_dir or default_owner_dir(release), owner_keys)
     write_paper_form(out, document)
-    click.echo(f"{out}: parameters of {len(document.images)} images, in the clear. Keep it as safe as a key.", err=True)
+    counted_images = counted(len(document.images), "image")
+    click.echo(
+        f"Warning: {out} holds the parameters of {counted_images} in the clear. Keep it as safe as a key.", err=True
+    )
 
 
 def _open(release: Path, options: dict[str, Any]) -> tuple[MarkedCopy, Owner, OwnerLedger]:
@@ -282,7 +293,8 @@ def _tell_issued(issued: Issued, as_json: bool) -> None:
     expiry = f", expires {details.expires_at:%Y-%m-%d}" if details.expires_at else ""
     finished = " (recorded by an earlier, interrupted command)" if issued.recovered else ""
     click.echo(
-        f"{issued.path}: key version {details.key_version} of {details.images} images, sealed to {details.recipient}"
+        f"{issued.path}: key version {details.key_version} for {counted(details.images, 'image')}, sealed to "
+        f"{details.recipient}"
         f"{expiry}{finished}"
     )
     click.echo(f"{issued.receipt_path}: receipt, for {details.recipient} to keep")
@@ -296,6 +308,6 @@ def _list_facts(release: Path, published: RevocationList) -> dict[str, object]:
 
 def _list_text(release: Path, published: RevocationList) -> str:
     return (
-        f"{release / REVOCATIONS_NAME}: list {published.number} of {len(published.revoked)} revoked keys, "
+        f"{release / REVOCATIONS_NAME}: list no. {published.number}, revoked keys: {len(published.revoked)}, "
         f"fresh until {published.next_update:%Y-%m-%d}"
     )

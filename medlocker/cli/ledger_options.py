@@ -82,8 +82,13 @@ def holding_line(one: Holding) -> str:
     """One key version on one line."""
     ended = f" {one.ended_at:%Y-%m-%d} ({one.reason})" if one.ended_at else ""
     expiry = f", expires {one.expires_at:%Y-%m-%d}" if one.expires_at else ""
-    key = f"version {one.key_version}  {one.images} images  issued {one.issued_at:%Y-%m-%d}{expiry}"
+    key = f"version {one.key_version}  {counted(one.images, 'image')}  issued {one.issued_at:%Y-%m-%d}{expiry}"
     return f"{one.recipient}  {key}  {one.state}{ended}"
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def tell_report(report: LedgerReport) -> None:

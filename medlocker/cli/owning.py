@@ -34,8 +34,8 @@ def owner_option(function: F) -> F:
     """`--owner`."""
     return option(
         "--owner", type=PATH, envvar=OWNER_VARIABLE,
-        help=f"The owner's identity file.  [default: {OWNER_VARIABLE}, else {DEFAULT_OWNER} here, else the one in the "
-             "owner's folder]",
+        help=f"The owner's identity file.  [default: {OWNER_VARIABLE}, else the one in the owner's folder, else "
+             f"{DEFAULT_OWNER} here]",
     )(function)  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def owner_file(named: Path | None, owner_dir: Path | None = None) -> Path:
     Raises:
         IdentityError: none is named and none is found.
     """
-    places = [named] if named else [DEFAULT_OWNER, *([owner_dir / IDENTITY_NAME] if owner_dir else [])]
+    places = [named] if named else [*([owner_dir / IDENTITY_NAME] if owner_dir else []), DEFAULT_OWNER]
     for place in places:
         if named or place.exists():
             return place

@@ -50,5 +50,5 @@ class Expiry(click.ParamType[datetime]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Parse."""
         if re.fullmatch(r"\d+[hdwy]", str(value)):
-            return datetime.now(UTC) + Duration().convert(value, param, ctx)
+            return datetime.now(UTC).replace(microsecond=0) + Duration().convert(value, param, ctx)
         return Moment().convert(value, param, ctx)

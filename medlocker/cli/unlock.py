@@ -14,13 +14,15 @@ from medlocker.audit import KeyUsed
 from medlocker.cli.base import EXIT_FAILED, PATH, json_option, option, print_json
 from medlocker.cli.identities import given_identity
 from medlocker.cli.ledger_options import owner_key_option
-from medlocker.cli.owning import opened_owner, owner_ledger
+from medlocker.cli.owning import opened_copy, owner_ledger
 from medlocker.cli.progress import TerminalProgress
 from medlocker.errors import ReleaseError, SettingsError
 from medlocker.keys import KeyDocument, UnlockReport, read_key, unlock_release, vault_key
-from medlocker.keys.copies import VAULT_NAME, MarkedCopy, open_copy
+from medlocker.keys.copies import VAULT_NAME, MarkedCopy
+from medlocker.keys.owner import Owner
+from medlocker.keys.recording import OwnerLedger
 from medlocker.keys.release_signature import check_signature
-from medlocker.keys.revocations import REVOCATIONS_NAME, check_usable, read_revocations, trusted_keys
+from medlocker.keys.revocations import REVOCATIONS_NAME, check_usable, received_list, trusted_keys
 from medlocker.signing import PublicKey
 from medlocker.tracking import NullTracker, Tracker
 from medlocker.workspace import default_owner_dir
@@ -60,9 +62,10 @@ def unlock(
     opens everything, and its use is recorded in the ledger.
     """
     owner_dir = default_owner_dir(release)
-    copy = None
+    copy = ledger = None
     if key is None:
-        copy = _owners_copy(release, owner_dir, identity)
+        copy, owner = _owners_copy(release, owner_dir, identity)
+        ledger = owner_ledger(owner, copy.owner_dir, options["ledger"], options["actor"])
         document = vault_key(copy.vault)
         check_signature(release, options["owner_keys"])
     else:
@@ -75,8 +78,8 @@ def unlock(
         counts = Counter(image.status for image in report.images)
         tracker.metrics({f"unlock/{status}": counts[status] for status in ("restored", "lossy", "failed")})
         tracker.tags({"medlocker.release_id": report.release_id})
-        if copy is not None:
-            _record_use(copy, identity, report, options, tracker.run_id)
+        if copy is not None and ledger is not None:
+            _record_use(copy, ledger, report, tracker.run_id)
         _tell(report, as_json)
         if not report.complete:
             ctx.exit(EXIT_FAILED)
@@ -91,10 +94,11 @@ def _run(release: Path) -> AbstractContextManager[Tracker]:
     return tracked_run(f"unlock {release.name}", experiment=None, tracking_uri=None, verb="unlock")
 
 
-def _owners_copy(release: Path, owner_dir: Path, identity: Path | None) -> MarkedCopy:
+def _owners_copy(release: Path, owner_dir: Path, identity: Path | None) -> tuple[MarkedCopy, Owner]:
+    """The copy and its owner, who can sign: an unlocking that could not be put on record does not begin."""
     if not (owner_dir / VAULT_NAME).exists():
         raise SettingsError("no key was given", fix="name the key file with --key and your identity with --identity")
-    return open_copy(release, owner_dir, given_identity(identity, owner_dir))
+    return opened_copy(release, owner_dir, identity)
 
 
 def _usable_key(release: Path, path: Path, identity: Path | None, options: dict[str, Any]) -> KeyDocument:
@@ -102,27 +106,25 @@ def _usable_key(release: Path, path: Path, identity: Path | None, options: dict[
     owner_keys: tuple[PublicKey, ...] = options["owner_keys"]
     document = read_key(path, given_identity(identity, default_owner_dir(release)), owner_keys)
     statement = check_signature(release, owner_keys)
-    if statement is not None and document.owner_key not in {one.text for one in statement.keys}:
+    known = {one.text for one in statement.keys} if statement else {document.owner_key}
+    if not owner_keys and document.owner_key not in known:
         raise ReleaseError(
-            f"{release}: signed by another owner than the key {path}",
-            why="one of the two is not what it seems to be",
-            fix="ask the owner for their public key and name it with --owner-key",
+            f"{release}: signed by another owner than the key {path}, or before the owner changed keys",
+            fix="ask the owner for their public keys and name them with --owner-key",
         )
     shipped = release / REVOCATIONS_NAME
     places = [*([shipped] if shipped.exists() else []), *filter(None, [options["revocations"]])]
     trusted = trusted_keys(document, owner_keys or (statement.keys if statement else ()))
-    lists = [read_revocations(place, trusted) for place in places]
+    lists = [received_list(place, trusted) for place in places]
     for warning in check_usable(document, lists, require_fresh=options["require_fresh"]):
         click.echo(f"Warning: {warning}.", err=True)
     return document
 
 
-def _record_use(
-    copy: MarkedCopy, identity: Path | None, report: UnlockReport, options: dict[str, Any], run_id: str | None
-) -> None:
+def _record_use(copy: MarkedCopy, ledger: OwnerLedger, report: UnlockReport, run_id: str | None) -> None:
     """Put the owner's own unlocking on record."""
-    owner = opened_owner(identity, copy.owner_dir)
-    owner_ledger(owner, copy.owner_dir, options["ledger"], options["actor"], run_id).record(
+    ledger.run_id = run_id
+    ledger.record(
         KeyUsed(
             release_id=copy.release_id,
             edition_id=copy.edition_id,

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from medlocker.blending import prepare_mark
 from medlocker.errors import SettingsError
-from medlocker.imageio import write_atomic
 from medlocker.keys.documents import KeyDocument, KeyImage, decode_logo
+from medlocker.secret_files import write_secret
 
 FORMS = (".json", ".npz")
 
@@ -34,7 +34,8 @@ def opacity_list(key: KeyDocument, image: KeyImage) -> npt.NDArray[np.uint8]:
 def write_paper_form(path: Path, key: KeyDocument) -> None:
     """Write a key's parameters in the clear.
 
-    With them a mark can be undone by Eq. 9, which is inexact; the recovery packets' keys are not part of it.
+    The file is readable by its owner alone. With the parameters a mark can be undone by Eq. 9, which is inexact; the
+    recovery packets' keys are not part of it.
 
     Args:
         path: `.json` ({id: [L, x, y]}, L as rows), or `.npz` (arrays `<id>/L`, `<id>/xy`).
@@ -42,7 +43,7 @@ def write_paper_form(path: Path, key: KeyDocument) -> None:
 
     Raises:
         SettingsError: the file exists, or has another suffix.
-        ReleaseError: it cannot be written.
+        IdentityError: it cannot be written.
     """
     if path.suffix not in FORMS:
         raise SettingsError(f"--out {path}: not {' or '.join(FORMS)}")
@@ -50,10 +51,10 @@ def write_paper_form(path: Path, key: KeyDocument) -> None:
         raise SettingsError(f"--out {path}: already exists", fix="choose a new file")
     if path.suffix == ".json":
         form = {image.id: [opacity_list(key, image).tolist(), image.x, image.y] for image in key.images}
-        write_atomic(path, json.dumps(form, ensure_ascii=False, separators=(",", ":")).encode())
+        write_secret(path, json.dumps(form, ensure_ascii=False, separators=(",", ":")).encode())
         return
     arrays = {f"{image.id}/L": opacity_list(key, image) for image in key.images}
     arrays |= {f"{image.id}/xy": np.array([image.x, image.y]) for image in key.images}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomic(path, buffer.getvalue())
+    write_secret(path, buffer.getvalue())

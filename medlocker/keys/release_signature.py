@@ -71,6 +71,22 @@ def sign_release(folder: Path, owner: Owner) -> None:
     write_atomic(folder / SIGNATURE_NAME, canonical_json(envelope) + b"\n")
 
 
+def renew_signature(folder: Path, owner: Owner) -> bool:
+    """Sign a release again where it is not signed with the owner's latest key; its manifest must be the signed one.
+
+    Returns:
+        Whether it was signed again.
+
+    Raises:
+        ReleaseError: the manifest was altered, or the signature cannot be written.
+    """
+    statement = check_signature(folder, owner.public_keys) if (folder / SIGNATURE_NAME).exists() else None
+    if statement is not None and statement.keys == owner.public_keys:
+        return False
+    sign_release(folder, owner)
+    return True
+
+
 def check_signature(folder: Path, owner_keys: Sequence[PublicKey] = ()) -> ReleaseStatement | None:
     """Check the signature of a release.
 
@@ -99,7 +115,7 @@ def check_signature(folder: Path, owner_keys: Sequence[PublicKey] = ()) -> Relea
         why = getattr(error, "why", None) or getattr(error, "what", "it is damaged")
         raise ReleaseError(
             f"{path}: not a signature by {'the owner that --owner-key names' if owner_keys else 'an owner'}",
-            why=why, fix="get the release from its owner again",
+            why=why, fix="get the release from its owner again; if the owner changed keys, their new public ones too",
         ) from None  # fmt: skip
     if statement.manifest_sha256 != _manifest_digest(folder):
         raise ReleaseError(

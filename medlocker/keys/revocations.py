@@ -113,13 +113,35 @@ def read_revocations(path: Path, keys: Sequence[PublicKey]) -> RevocationList:
     if len(content) > MAX_LIST_BYTES:
         raise UnlockError(f"{path}: larger than {MAX_LIST_BYTES >> 20} MiB", why="no list is that long")
     try:
-        return RevocationList.model_validate_json(verify_envelope(parse_envelope(content), keys, REVOCATIONS_TYPE))
+        envelope = parse_envelope(content)
+        if canonical_json(envelope) + b"\n" != content:
+            raise SignatureError("the envelope is not canonical", why="it was altered")
+        return RevocationList.model_validate_json(verify_envelope(envelope, keys, REVOCATIONS_TYPE))
     except (SignatureError, ValidationError) as error:
         raise UnlockError(
             f"{path}: not a list of revoked keys that the owner signed",
             why=error.why if isinstance(error, SignatureError) else "it is not valid",
             fix="get the list from the owner again; if the owner changed keys, name the new one with --owner-key",
         ) from None
+
+
+def received_list(path: Path, keys: Sequence[PublicKey]) -> RevocationList:
+    """Read a list as a recipient does: one signed with a key that the owner has replaced is never fresh.
+
+    What it revokes stays revoked. But a thief of the former key must not hold off later lists with one of their own.
+
+    Args:
+        path: the file.
+        keys: public signing keys of the owner in the order of their use; the last one counts.
+
+    Raises:
+        UnlockError: as `read_revocations`.
+    """
+    document = read_revocations(path, keys)
+    try:
+        return read_revocations(path, keys[-1:])
+    except UnlockError:
+        return document.model_copy(update={"number": 0, "next_update": document.issued_at})
 
 
 def check_usable(

@@ -88,6 +88,7 @@ def connect(tracking_uri: str | None) -> MlflowClient:
     Raises:
         TrackingError: the store cannot be reached within `PROBE_SECONDS`, or refuses.
     """
+    quieten()
     if tracking_uri:
         with store_errors("the tracking store cannot be used"):
             mlflow.set_tracking_uri(tracking_uri)

@@ -5,21 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from example_release import Example, make_example
+from key_case import Case, make_case
 
 from medlocker.audit import KeyIssued, KeyReissued, LedgerError, ReleaseCreated, read_receipt, verify_ledger
 from medlocker.errors import IdentityError, ReleaseError, SettingsError, UnlockError, WrongKeyError
-from medlocker.keys import load_identity, new_identity, read_key, unlock_release, write_vault
-from medlocker.keys.copies import VAULT_NAME, MarkedCopy, open_copy
-from medlocker.keys.lifecycle import Terms, issue, matching_images, publish_revocations, receipt_file, reissue, revoke
-from medlocker.keys.owner import Owner, load_owner, new_owner, public_file, rotate_signing
-from medlocker.keys.recipients import Recipient, add_recipient, read_registry, registry_file
-from medlocker.keys.recording import OwnerLedger, ledger_file
+from medlocker.keys import load_identity, new_identity, read_key, unlock_release
+from medlocker.keys.lifecycle import issue, matching_images, publish_revocations, receipt_file, revoke
+from medlocker.keys.owner import load_owner, new_owner, public_file, rotate_signing
+from medlocker.keys.recipients import add_recipient, read_registry, registry_file
+from medlocker.keys.recording import OwnerLedger
 from medlocker.keys.release_signature import SIGNATURE_NAME, check_signature, sign_release
 from medlocker.keys.revocations import (
     REVOCATIONS_NAME,
@@ -33,49 +31,9 @@ from medlocker.keys.revocations import (
 SOON = timedelta(days=1)
 
 
-@dataclass
-class Case:
-    """An owner, a release of four images, two recipients."""
-
-    root: Path
-    example: Example
-    copy: MarkedCopy
-    ledger: OwnerLedger
-
-    @property
-    def owner(self) -> Owner:
-        return self.example.owner
-
-    def recipient(self, name: str) -> Recipient:
-        file = self.root / f"{name}.txt"
-        identity = load_identity(file) if file.exists() else new_identity(file)
-        return Recipient(name=name, key=identity.public_key, added_at=datetime.now(UTC))
-
-    def issue(self, name: str = "Ada", out: str = "ada.key", **terms) -> Path:
-        return issue(self.copy, self.ledger, self.recipient(name), self.root / out, Terms(**terms)).path
-
-    def reissue(self, name: str = "Ada", out: str = "ada2.key", reason: str = "lost laptop", **terms) -> Path:
-        return reissue(self.copy, self.ledger, self.recipient(name), self.root / out, reason, Terms(**terms)).path
-
-    def open(self, key: Path, name: str = "Ada", **more):
-        return read_key(key, load_identity(self.root / f"{name}.txt"), **more)
-
-    def unlock(self, key: Path, name: str = "Ada"):
-        return unlock_release(self.copy.folder, self.open(key, name), self.root / f"out-{key.name}")
-
-    def lists(self):
-        return [read_revocations(self.copy.folder / REVOCATIONS_NAME, self.owner.public_keys)]
-
-
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
-    example = make_example(tmp_path)
-    owner_dir = tmp_path / "release.owner"
-    write_vault(owner_dir / VAULT_NAME, example.vault, example.owner.identity)
-    copy = open_copy(example.folder, owner_dir, example.owner.identity)
-    ledger = OwnerLedger(ledger_file(owner_dir), example.owner, actor="Dr Owner")
-    ledger.record_release(example.folder, example.manifest)
-    return Case(tmp_path, example, copy, ledger)
+    return make_case(tmp_path)
 
 
 def kinds(case: Case) -> list[str]:
@@ -262,12 +220,8 @@ def test_a_stale_list_warns_and_is_refused_on_request(case: Case) -> None:
 
 
 def _other(case: Case) -> Case:
-    root = case.root / "other"
-    root.mkdir()
-    example = make_example(root, seed=1, release_id="cd" * 16)
-    write_vault(root / "release.owner" / VAULT_NAME, example.vault, example.owner.identity)
-    copy = open_copy(example.folder, root / "release.owner", example.owner.identity)
-    return Case(root, example, copy, OwnerLedger(ledger_file(root / "release.owner"), example.owner))
+    (case.root / "other").mkdir()
+    return make_case(case.root / "other", seed=1, release_id="cd" * 16)
 
 
 def test_a_list_of_another_release_or_owner_is_refused(case: Case) -> None:
