@@ -137,7 +137,7 @@ def _correct(client: MlflowClient, one: ModelVersion, entry: KeyEntry) -> None:
             client.set_model_version_tag(one.name, one.version, name, value)
     if one.description != entry.description:
         client.update_model_version(one.name, one.version, entry.description)
-    if artifact_text(client, one, entry) != entry.artifact_text:
+    if one.run_id and artifact_text(client, one, entry) != entry.artifact_text:
         client.log_text(one.run_id, entry.artifact_text, entry.artifact)
 
 

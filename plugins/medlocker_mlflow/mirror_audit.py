@@ -222,7 +222,7 @@ def _altered(client: MlflowClient, entry: KeyEntry, one: ModelVersion, state_cou
 
 def artifact_text(client: MlflowClient, one: ModelVersion, entry: KeyEntry) -> str | None:
     """What the run of a model version holds as the event; None where it holds nothing."""
-    if one.source != f"runs:/{one.run_id}/{entry.artifact}":
+    if one.run_id is None or one.source != f"runs:/{one.run_id}/{entry.artifact}":
         return None
     try:
         return Path(client.download_artifacts(one.run_id, entry.artifact)).read_text()
