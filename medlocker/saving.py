@@ -8,23 +8,15 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from medlocker.blending import Pixels, lock, pixel_sha256
+from medlocker.blending import Pixels
 from medlocker.datasets import Record
-from medlocker.errors import ModelError, ReleaseError
+from medlocker.errors import ModelError
 from medlocker.fitness import Ensemble
-from medlocker.imageio import (
-    StoredImage,
-    decode_image,
-    embed_packet,
-    encode_image,
-    has_room_for_packet,
-    release_name,
-    write_atomic,
-)
+from medlocker.imageio import StoredImage, release_name
 from medlocker.keys import Alternative, VaultImage
+from medlocker.marking import Destination, make_marked
 from medlocker.planning import Plan
 from medlocker.querying import SearchResult
-from medlocker.recovery import PACKET_SUFFIX, PacketContext, derive_image_key, make_packet
 from medlocker.release import Outcome, ReleaseImage
 from medlocker.workspace import FinishedImage, Workspace
 
@@ -69,25 +61,18 @@ def save_marked(loaded: LoadedImage, result: SearchResult, workspace: Workspace,
         ModelError: the sources read the saved file otherwise than the search did.
         ReleaseError: the file cannot be written, or does not hold the marked pixels.
     """
-    marked = lock(loaded.image.pixels, loaded.plan.mark, result.best.placement)
     name = release_name(loaded.record.relative_path)
-    packet = _packet(loaded, result, workspace, marked)
-    encoded = encode_image(StoredImage(marked, loaded.image.metadata), name.suffix)
-    embedded = has_room_for_packet(name.suffix)
-    if embedded:
-        encoded = embed_packet(encoded, packet)
-    final = _read_again(encoded, loaded, result, marked, ensemble)
-    path = workspace.release / name
-    if not embedded:
-        write_atomic(path.with_name(path.name + PACKET_SUFFIX), packet, writer=workspace.writer)
-    write_atomic(path, encoded, writer=workspace.writer)
+    destination = Destination(workspace.job.release_id, workspace.secret)
+    marked = make_marked(loaded.image, loaded.plan.mark, result.best.placement, name, loaded.record.id, destination)
+    final = _read_again(marked.pixels, loaded, result, ensemble)
+    marked.write(workspace.release, writer=workspace.writer)
     public = ReleaseImage(
         id=loaded.record.id,
         file=name.as_posix(),
-        marked_sha256=pixel_sha256(marked),
-        packet="embedded" if embedded else "sidecar",
-        packet_bytes=len(packet),
-        file_bytes=len(encoded),
+        marked_sha256=marked.sha256,
+        packet="embedded" if marked.embedded else "sidecar",
+        packet_bytes=len(marked.packet),
+        file_bytes=len(marked.encoded),
         outcome=_outcome(loaded, int(final.argmax())),
         clean_confidence=loaded.clean_confidence,
         final_confidence=rounded(final[loaded.label]),
@@ -102,21 +87,11 @@ def save_marked(loaded: LoadedImage, result: SearchResult, workspace: Workspace,
     )
 
 
-def _packet(loaded: LoadedImage, result: SearchResult, workspace: Workspace, marked: Pixels) -> bytes:
-    release_id = workspace.job.release_id
-    key = derive_image_key(workspace.secret, release_id, loaded.record.id)
-    context = PacketContext(release_id, loaded.record.id, pixel_sha256(marked))
-    return make_packet(loaded.image.pixels, marked, loaded.plan.mark, result.best.placement, key, context)
-
-
 def _read_again(
-    encoded: bytes, loaded: LoadedImage, result: SearchResult, marked: Pixels, ensemble: Ensemble
+    saved: Pixels, loaded: LoadedImage, result: SearchResult, ensemble: Ensemble
 ) -> npt.NDArray[np.float32]:
-    """Decode what will be saved and read it as a stranger would; the search's own figure must agree."""
-    saved = decode_image(encoded, loaded.record.id)
-    if pixel_sha256(saved.pixels) != pixel_sha256(marked):
-        raise ReleaseError(f"{loaded.record.id}: the encoded file does not hold the marked pixels")
-    final: npt.NDArray[np.float32] = ensemble.read(saved.pixels).numpy()
+    """Read what will be saved as a stranger would; the search's own figure must agree."""
+    final: npt.NDArray[np.float32] = ensemble.read(saved).numpy()
     if abs(float(final[loaded.label]) - result.best.confidence) > CONFIDENCE_TOLERANCE:
         raise ModelError(
             f"{loaded.record.id}: the search saw confidence {result.best.confidence:.4f}, "

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -52,24 +52,35 @@ class JobDocument(BaseModel):
     context: dict[str, Any]
 
 
-class FinishedImage(BaseModel):
-    """What is known of one image once it is saved: the owner's part, the public part, and its search curve.
+class SavedImage(BaseModel):
+    """What is known of one image once it is saved: the owner's part and the public part.
 
     Attributes:
         vault: parameters and hashes; sealed wherever it is stored.
         public: its line in the release manifest.
-        label: the class to leave.
-        curve: lowest confidence after the first population and after each generation.
-        clean_prediction: class the sources gave the clean image.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     vault: VaultImage
     public: ReleaseImage
+
+
+class FinishedImage(SavedImage):
+    """The same of an image that was searched, and what the search saw.
+
+    Attributes:
+        label: the class to leave.
+        curve: lowest confidence after the first population and after each generation.
+        clean_prediction: class the sources gave the clean image.
+    """
+
     label: int
     clean_prediction: int
     curve: tuple[float, ...]
+
+
+_Saved = TypeVar("_Saved", bound=SavedImage)
 
 
 class InfeasibleImage(BaseModel):
@@ -184,7 +195,7 @@ class Workspace:
     def _record_path(self, image_id: str) -> Path:
         return self.owner_dir / RECORDS_NAME / f"{hashlib.sha256(image_id.encode()).hexdigest()[:40]}.mlrec"
 
-    def save(self, image_id: str, finished: FinishedImage | InfeasibleImage) -> None:
+    def save(self, image_id: str, finished: SavedImage | InfeasibleImage) -> None:
         """Seal one image's record; written after the image itself, so that a record vouches for its file."""
         self.save_sealed(image_id, self.sealed(image_id, finished))
 
@@ -207,16 +218,38 @@ class Workspace:
         """One image's record; None where the image is not finished or its file is gone.
 
         Raises:
-            ReleaseError: the record is damaged.
+            ReleaseError: the record is damaged, or of a copy that was made without what the search saw.
         """
-        path = self._record_path(image_id)
-        if not path.exists():
+        plain = self._plain_record(image_id)
+        if plain is None:
             return None
-        plain = open_record(self.secret, self.job.release_id, image_id, path.read_bytes())
         if b'"infeasible":true' in plain:
             return InfeasibleImage.model_validate_json(plain)
-        finished = FinishedImage.model_validate_json(plain)
-        return finished if (self.release / finished.public.file).exists() else None
+        if b'"label":' not in plain:
+            raise ReleaseError(
+                f"{self.owner_dir}: its record of {image_id} does not say what the search saw",
+                why="this copy was made from a release whose own records were gone",
+                fix="use the release it was made from",
+            )
+        return self._present(FinishedImage.model_validate_json(plain))
+
+    def load_saved(self, image_id: str) -> SavedImage | None:
+        """One image's record in a copy that was made without a search; None as `load`.
+
+        Raises:
+            ReleaseError: the record is damaged.
+        """
+        plain = self._plain_record(image_id)
+        if plain is None or b'"infeasible":true' in plain:
+            return None
+        return self._present((FinishedImage if b'"label":' in plain else SavedImage).model_validate_json(plain))
+
+    def _plain_record(self, image_id: str) -> bytes | None:
+        path = self._record_path(image_id)
+        return open_record(self.secret, self.job.release_id, image_id, path.read_bytes()) if path.exists() else None
+
+    def _present(self, record: _Saved) -> _Saved | None:
+        return record if (self.release / record.public.file).exists() else None
 
     def load_all(self, image_ids: list[str]) -> Iterator[FinishedImage | InfeasibleImage]:
         """The records of a finished job, in the given order.

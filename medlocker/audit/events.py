@@ -100,6 +100,21 @@ class RecipientAdded(_Model):
     purpose: Note | None = None
 
 
+class ReleaseReplaced(_Model):
+    """The images of a release were released anew under another secret.
+
+    Attributes:
+        release_id: of the former release.
+        replaced_by: of the new one.
+        reason: why.
+    """
+
+    kind: Literal["release.replaced"] = "release.replaced"
+    release_id: ReleaseId
+    replaced_by: ReleaseId
+    reason: Note
+
+
 class _KeyEvent(_Model):
     release_id: ReleaseId
     edition_id: ReleaseId | None = None
@@ -204,6 +219,7 @@ class TraceReported(_Model):
         evidence_sha256: of what was examined.
         images: how many.
         accused: whom the trace names; empty where it names nobody.
+        release_itself: where the release was leaked and no edition: probability that editions look like it.
     """
 
     kind: Literal["trace.reported"] = "trace.reported"
@@ -211,14 +227,23 @@ class TraceReported(_Model):
     evidence_sha256: Hex256
     images: Count
     accused: Annotated[tuple[Accusation, ...], Field(max_length=1000)] = ()
+    release_itself: Probability | None = None
 
 
 Details = Annotated[
-    ReleaseCreated | EditionMade | RecipientAdded | KeyIssued | KeyReissued | KeyRevoked | KeyUsed | TraceReported,
+    ReleaseCreated
+    | ReleaseReplaced
+    | EditionMade
+    | RecipientAdded
+    | KeyIssued
+    | KeyReissued
+    | KeyRevoked
+    | KeyUsed
+    | TraceReported,
     Field(discriminator="kind"),
 ]
 EventKind = Literal[
-    "release.created", "edition.made", "recipient.added",
+    "release.created", "release.replaced", "edition.made", "recipient.added",
     "key.issued", "key.reissued", "key.revoked", "key.used", "trace.reported",
 ]  # fmt: skip
 

@@ -59,6 +59,7 @@ MEDLOCKER_SOURCE = Code("4", "Application Server")
 
 CATEGORIES = {
     "release.created": Category(EXPORT, None, "C"),
+    "release.replaced": Category(EXPORT, None, "U"),
     "edition.made": Category(EXPORT, None, "C"),
     "recipient.added": Category(ALERT, USER_CHANGED, "C"),
     "key.issued": Category(ALERT, OBJECT_CHANGED, "C"),

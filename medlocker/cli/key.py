@@ -13,7 +13,7 @@ from medlocker.cli.base import PATH, CommaList, F, LazyGroup, json_option, optio
 from medlocker.cli.identities import given_identity
 from medlocker.cli.ledger_options import counted, holding_line, owner_key_option
 from medlocker.cli.mirroring import mirror_after, mirror_option
-from medlocker.cli.owning import copy_options, opened_copy, owner_ledger, registry_path
+from medlocker.cli.owning import copy_options, named_recipient, opened_copy, owner_ledger, recipient_options
 from medlocker.cli.times import Duration, Expiry
 from medlocker.errors import SettingsError
 from medlocker.keys import KeyDocument, load_manifest, read_key, vault_key
@@ -23,7 +23,6 @@ from medlocker.keys.lifecycle import issue as issue_to
 from medlocker.keys.lifecycle import reissue as reissue_to
 from medlocker.keys.owner import Owner
 from medlocker.keys.paper_form import write_paper_form
-from medlocker.keys.recipients import Recipient, add_recipient, read_registry
 from medlocker.keys.recording import OwnerLedger, ledger_file
 from medlocker.keys.release_signature import SIGNATURE_NAME, renew_signature
 from medlocker.keys.revocations import FRESH_FOR, REVOCATIONS_NAME, RevocationList
@@ -48,11 +47,9 @@ def key() -> None:
 
 def _terms_options(function: F) -> F:
     for add in (
-        option("--registry", type=PATH, help="The list of recipients.  [default: OWNER.recipients.json]"),
         option("--images", type=CommaList(), help="Only these images: ids or patterns such as 'ward4/*'."),
         option("--expires", "expires_at", type=Expiry(), help="When it ends: 2027-01-31, or 90d, 1y."),
-        option("--recipient", "public_key", help="Their public key; registers somebody new."),
-        option("--to", "name", required=True, help="The recipient's name."),
+        recipient_options,
         option("--out", type=PATH, required=True, help="File for the key, sealed so that only they can open it."),
     ):
         function = add(function)
@@ -71,7 +68,7 @@ def issue(release: Path, name: str, out: Path, as_json: bool, **options: Any) ->
     A delivered key cannot be recalled: whoever can open it can unlock the release from then on.
     """
     copy, owner, ledger = _open(release, options)
-    recipient = _recipient(name, owner, options)
+    recipient = named_recipient(name, owner, options["registry"], options["public_key"])
     terms = _terms(copy, options)
     ledger.record_recipient(recipient)
     _tell_issued(issue_to(copy, ledger, recipient, out, terms), as_json)
@@ -94,7 +91,7 @@ def reissue(
     The earlier version still opens its images. Expiry and images are those named here, not those of the earlier one.
     """
     copy, owner, ledger = _open(release, options)
-    recipient = _recipient(name, owner, options)
+    recipient = named_recipient(name, owner, options["registry"], options["public_key"])
     terms = _terms(copy, options)
     ledger.record_recipient(recipient)
     issued = reissue_to(copy, ledger, recipient, out, reason, terms)
@@ -246,22 +243,6 @@ def export(
 def _open(release: Path, options: dict[str, Any]) -> tuple[MarkedCopy, Owner, OwnerLedger]:
     copy, owner = opened_copy(release, options["owner_dir"], options["owner"])
     return copy, owner, owner_ledger(owner, copy.owner_dir, options["ledger"], options["actor"])
-
-
-def _recipient(name: str, owner: Owner, options: dict[str, Any]) -> Recipient:
-    """A registered recipient; a public key given with the command registers somebody new."""
-    path, public_key = registry_path(options["registry"], owner), options["public_key"]
-    known = next((one for one in read_registry(path, owner).recipients if one.name == name), None)
-    if public_key is None:
-        return known or read_registry(path, owner).find(name)
-    if known is None:
-        return add_recipient(path, owner, name, public_key)
-    if public_key.split()[:2] != known.key.split()[:2]:
-        raise SettingsError(
-            f"--recipient: {name} is registered with another public key",
-            fix="if they changed keys: medlocker recipient add NAME --key … --replace, then medlocker key reissue",
-        )
-    return known
 
 
 def _terms(copy: MarkedCopy, options: dict[str, Any]) -> Terms:

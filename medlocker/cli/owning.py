@@ -11,12 +11,12 @@ from typing import TypeVar
 import click
 
 from medlocker.cli.base import PATH, F, option
-from medlocker.errors import IdentityError
+from medlocker.errors import IdentityError, SettingsError
 from medlocker.keys import Identity, load_identity
 from medlocker.keys.copies import MarkedCopy, open_copy
 from medlocker.keys.identity import LockedIdentityError
 from medlocker.keys.owner import Owner, add_signing, load_owner, signing_file
-from medlocker.keys.recipients import registry_file
+from medlocker.keys.recipients import Recipient, add_recipient, read_registry, registry_file
 from medlocker.keys.recording import OwnerLedger, ledger_file
 from medlocker.release import load_manifest
 from medlocker.workspace import default_owner_dir
@@ -128,6 +128,38 @@ def owner_ledger(
 ) -> OwnerLedger:
     """The ledger to record in."""
     return OwnerLedger(ledger or ledger_file(owner_dir), owner, actor=actor, run_id=run_id)
+
+
+def recipient_options(function: F) -> F:
+    """Whom something is for."""
+    for add in (
+        option("--registry", type=PATH, help="The list of recipients.  [default: OWNER.recipients.json]"),
+        option("--recipient", "public_key", help="Their public key; registers somebody new."),
+        option("--to", "name", required=True, help="The recipient's name."),
+    ):
+        function = add(function)
+    return function
+
+
+def named_recipient(name: str, owner: Owner, registry: Path | None, public_key: str | None) -> Recipient:
+    """A registered recipient; a public key given with the command registers somebody new.
+
+    Raises:
+        IdentityError: nobody of this name is registered, and no public key was given.
+        SettingsError: they are registered with another public key.
+    """
+    path = registry_path(registry, owner)
+    known = next((one for one in read_registry(path, owner).recipients if one.name == name), None)
+    if public_key is None:
+        return known or read_registry(path, owner).find(name)
+    if known is None:
+        return add_recipient(path, owner, name, public_key)
+    if public_key.split()[:2] != known.key.split()[:2]:
+        raise SettingsError(
+            f"--recipient: {name} is registered with another public key",
+            fix="if they changed keys: medlocker recipient add NAME --key … --replace, then medlocker key reissue",
+        )
+    return known
 
 
 def registry_path(named: Path | None, owner: Owner) -> Path:

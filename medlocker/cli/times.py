@@ -11,6 +11,11 @@ import click
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1), "y": timedelta(days=365)}
 
 
+def present() -> datetime:
+    """Now, UTC."""
+    return datetime.now(UTC)
+
+
 class Moment(click.ParamType[datetime]):
     """A date or time by ISO 8601; UTC where it names no zone."""
 

@@ -41,7 +41,9 @@ def test_there_is_one_onnx_runtime_with_its_gpu_libraries() -> None:
 
 def test_mlflow_reads_the_project_and_finds_every_verb() -> None:
     project = load_project(str(ROOT))
-    assert project._entry_points.keys() == {"protect", "train", "export", "transfer", "unlock"}
+    assert project._entry_points.keys() == {
+        "protect", "train", "export", "transfer", "unlock", "edition", "trace", "rerelease",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", ENTRY_POINTS)
@@ -71,7 +73,13 @@ def test_options_are_named_as_their_parameters(verb: str) -> None:
 def test_the_command_line_has_every_option(verb: str) -> None:
     from medlocker.cli import main
 
-    command = main.get_command(click.Context(main), verb)
+    context = click.Context(main)
+    words = re.search(rf"-m medlocker ({verb}(?: [a-z]+)*) (?:\{{|--)", ENTRY_POINTS[verb]["command"])
+    assert words
+    command: click.Command | None = main
+    for word in words[1].split():
+        assert isinstance(command, click.Group)
+        command = command.get_command(context, word)
     assert command is not None
     options = {name for parameter in command.params for name in parameter.opts}
     assert set(re.findall(r"--[a-z-]+", ENTRY_POINTS[verb]["command"])) <= options
