@@ -199,7 +199,7 @@ class Workspace:
         """Seal one image's record; written after the image itself, so that a record vouches for its file."""
         self.save_sealed(image_id, self.sealed(image_id, finished))
 
-    def sealed(self, image_id: str, finished: FinishedImage | InfeasibleImage) -> bytes:
+    def sealed(self, image_id: str, finished: SavedImage | InfeasibleImage) -> bytes:
         """One image's record as it is stored and sent; the same bytes for the same record."""
         return seal_record(self.secret, self.job.release_id, image_id, finished.model_dump_json().encode())
 
