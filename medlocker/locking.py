@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,7 +19,7 @@ from medlocker.release import ReleaseImage
 from medlocker.rendering import PreparedImage
 from medlocker.saving import LoadedImage, rounded, save_marked
 from medlocker.search import SearchSettings, build_search
-from medlocker.workspace import InfeasibleImage, JobDocument, Workspace
+from medlocker.workspace import InfeasibleImage, Workspace
 
 
 class ProtectSettings(BaseModel):
@@ -82,8 +80,7 @@ class Locking:
         sources: gives the networks to mislead, where the worker is.
         logo: the mark.
         settings: how to search and where the mark may lie.
-        release: folder for the marked images, the same on every machine.
-        job: of this release.
+        workspace: of this release; travels without its secret and without the list of the data set.
         on_queries: told the number of candidates just answered; only by a worker in this process.
         chunk: images that share a GPU's batches.
     """
@@ -91,21 +88,17 @@ class Locking:
     sources: Callable[[], Ensemble]
     logo: Logo
     settings: ProtectSettings
-    release: Path
-    job: JobDocument
+    workspace: Workspace
     on_queries: Callable[[int], None] | None = None
     chunk: int = 16
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to another process: no callback, and none of the job's context, which lists the data set."""
-        job = self.job.model_copy(update={"context": {}, "settings": {}})
-        return {**self.__dict__, "on_queries": None, "job": job, "release": self.release.absolute()}
+        """What travels to another process: no callback, and a workspace that can be shown to anyone."""
+        return {**self.__dict__, "on_queries": None, "workspace": self.workspace.for_worker(b"")}
 
     def worker(self, secret: bytes) -> LockingWorker:
         """A worker; `secret` is the release's."""
-        # Records are the driver's to write: the worker's workspace has no owner's folder.
-        workspace = Workspace(self.release, Path(), self.job, secret, writer=secrets.token_hex(4))
-        return LockingWorker(self, self.sources(), workspace)
+        return LockingWorker(self, self.sources(), self.workspace.for_worker(secret))
 
 
 @dataclass(eq=False)

@@ -12,9 +12,10 @@ from medlocker.datasets import Dataset, Record, dataset_digest
 from medlocker.errors import DatasetError
 from medlocker.executors import Executor, InProcess
 from medlocker.fitness import Ensemble
-from medlocker.imageio import release_name, write_atomic
+from medlocker.imageio import release_name, sweep_partials, write_atomic
 from medlocker.keys import Identity, VaultDocument, encode_logo, write_vault
 from medlocker.locking import GivenEnsemble, Locking, ProtectSettings, load_unchanged
+from medlocker.recovery import PACKET_SUFFIX
 from medlocker.release import MANIFEST_NAME, ReleaseImage, ReleaseManifest, SourceModel, check_relative_file
 from medlocker.workspace import FinishedImage, InfeasibleImage, Workspace
 
@@ -155,7 +156,7 @@ class _Job:
 
     def run(self, executor: Executor, sources: Callable[[], Ensemble]) -> None:
         workspace = self.workspace
-        recipe = Locking(sources, self.logo, self.settings, workspace.release, workspace.job, self.observer.on_queries)
+        recipe = Locking(sources, self.logo, self.settings, workspace, self.observer.on_queries)
         for locked in executor.run(recipe, workspace.secret, self._unfinished()):
             workspace.save_sealed(locked.id, locked.sealed)
             if self.observer.on_queries and locked.queries:
@@ -178,10 +179,11 @@ class _Job:
 
     def finish(self, owner: Identity) -> Protection:
         """Write manifest and vault from the records."""
-        self.workspace.sweep()
         records = list(self.workspace.load_all([r.id for r in self.dataset.records]))
         images = tuple(r for r in records if isinstance(r, FinishedImage))
         infeasible = tuple(r.id for r in records if isinstance(r, InfeasibleImage))
+        files = [image.public.file for image in images]
+        sweep_partials(self.workspace.release, [*files, *(file + PACKET_SUFFIX for file in files)])
         manifest = self._manifest(images, infeasible)
         write_vault(self.workspace.vault_path, self._vault(images), owner)
         write_atomic(self.workspace.release / MANIFEST_NAME, (manifest.model_dump_json(indent=2) + "\n").encode())

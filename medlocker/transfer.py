@@ -5,9 +5,8 @@ Every reading is made on stored pixels: the originals, the decoded saved files, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Annotated, Literal
 
 import numpy as np
@@ -96,52 +95,91 @@ class Readings(BaseModel):
         return np.array(self.labels, dtype=np.int64)
 
 
-def measure(
-    images: Callable[[], Iterable[MeasuredImage]],
+class PartReadings(BaseModel):
+    """Readings of some images.
+
+    Attributes:
+        number: of the part; `joined` puts parts in order.
+        ids: the images, in order.
+        labels: the class to leave, per image.
+        networks: those that read, sources first.
+        predictions: network → `clean` or a method → predicted class per image.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    networks: tuple[Network, ...]
+    predictions: dict[str, dict[str, tuple[int, ...]]]
+
+
+def part_size(batch_size: int, methods: Sequence[Method]) -> int:
+    """Images read at once, so that all their variants fit one batch."""
+    return max(1, batch_size // (2 + len(methods)))
+
+
+def read_part(
+    number: int,
+    images: Sequence[MeasuredImage],
     ensemble: Ensemble,
     targets: Sequence[Classifier],
-    *,
-    methods: Sequence[Method] = BASELINES,
-    seed: int = 0,
-    batch_size: int = 64,
-    on_progress: Callable[[int], None] | None = None,
-) -> Readings:
+    methods: Sequence[Method],
+    seed: int,
+    best: Mapping[str, Placement],
+) -> PartReadings:
     """Read originals, marked images and baselines with every network.
 
     Args:
-        images: makes a fresh iteration over the images; called once, or twice where `random_best` is among `methods`.
+        number: of the part.
+        images: at least one.
         ensemble: the sources.
         targets: networks that were never queried.
         methods: baselines to measure beside `searched`.
         seed: of the baselines' randomness.
-        batch_size: rows of one forward pass.
-        on_progress: told the number of images just finished (of one pass).
+        best: image → its best random placement, from `best_random`; needed for `random_best` alone.
 
     Returns:
-        Predicted classes, from which `success_table` and `grade_table` are made.
+        Predicted classes.
     """
-    best = _best_random(images(), ensemble, seed, batch_size, on_progress) if "random_best" in methods else {}
+    classes: dict[str, dict[str, tuple[int, ...]]] = {}
+    variants = [_variants(image, ("searched", *methods), seed, best) for image in images]
+    for what in ("clean", "searched", *methods):
+        for name, predicted in _read([v[what] for v in variants], [*ensemble.members, *targets], ensemble).items():
+            classes.setdefault(name, {})[what] = tuple(predicted)
+    return PartReadings(
+        number=number,
+        ids=tuple(i.id for i in images),
+        labels=tuple(i.label for i in images),
+        networks=networks_of(ensemble, targets),
+        predictions=classes,
+    )
+
+
+def joined(
+    parts: Iterable[PartReadings], ensemble: Ensemble, targets: Sequence[Classifier], methods: Sequence[Method]
+) -> Readings:
+    """All parts as one, from which `success_table` and `grade_table` are made.
+
+    Args:
+        parts: in any order; read by the same networks.
+        ensemble: the sources.
+        targets: as in `read_part`.
+        methods: as in `read_part`.
+    """
+    ordered = sorted(parts, key=lambda part: part.number)
     wanted: tuple[Method, ...] = ("searched", *methods)
-    readers = [*ensemble.members, *targets]
-    ids: list[str] = []
-    labels: list[int] = []
-    classes: dict[str, dict[str, list[int]]] = {}
-    stream = iter(images())
-    while chunk := list(islice(stream, max(1, batch_size // (1 + len(wanted))))):
-        ids += [i.id for i in chunk]
-        labels += [i.label for i in chunk]
-        variants = [_variants(i, wanted, seed, best) for i in chunk]
-        for what in ("clean", *wanted):
-            for name, predicted in _read([v[what] for v in variants], readers, ensemble).items():
-                classes.setdefault(name, {}).setdefault(what, []).extend(predicted)
-        if on_progress:
-            on_progress(len(chunk))
+    networks = ordered[0].networks if ordered else networks_of(ensemble, targets)
     return Readings(
-        ids=tuple(ids),
-        labels=tuple(labels),
-        networks=_networks(ensemble, targets),
+        ids=tuple(i for part in ordered for i in part.ids),
+        labels=tuple(label for part in ordered for label in part.labels),
+        networks=networks,
         methods=wanted,
-        predictions={n: {w: tuple(p) for w, p in per.items()} for n, per in classes.items()},
+        predictions={
+            n.name: {w: tuple(c for part in ordered for c in part.predictions[n.name][w]) for w in ("clean", *wanted)}
+            for n in networks
+        },
         source_network=_source_name(ensemble),
     )
 
@@ -150,7 +188,9 @@ def _source_name(ensemble: Ensemble) -> str:
     return ensemble.members[0].name if len(ensemble.members) == 1 else ENSEMBLE_NAME
 
 
-def _networks(ensemble: Ensemble, targets: Sequence[Classifier]) -> tuple[Network, ...]:
+def networks_of(ensemble: Ensemble, targets: Sequence[Classifier]) -> tuple[Network, ...]:
+    """What readings say of the networks, the ensemble as a whole first where it is more than one."""
+
     def network(c: Classifier, role: Role) -> Network:
         return Network(name=c.name, role=role, runtime=c.runtime, fingerprint=c.fingerprint)
 
@@ -210,28 +250,29 @@ def mean_colour_box(pixels: Pixels, mark: Mark, placement: Placement) -> Pixels:
     return with_colour_patch(pixels, mark, placement, np.broadcast_to(mean, shape).copy())
 
 
-def _best_random(
-    images: Iterable[MeasuredImage],
-    ensemble: Ensemble,
-    seed: int,
-    batch_size: int,
-    on_progress: Callable[[int], None] | None,
-) -> dict[str, Placement]:
-    """For each image, the best of as many random placements as its search asked about."""
+def best_random(
+    images: Iterable[MeasuredImage], ensemble: Ensemble, seed: int, batch_size: int
+) -> Iterator[tuple[str, Placement]]:
+    """For each image, the best of as many random placements as its search asked about.
 
-    def jobs(group: Iterable[MeasuredImage]) -> Iterator[SearchJob]:
-        for image in group:
+    Args:
+        images: drawn only as there is room for them.
+        ensemble: the sources.
+        seed: of the run.
+        batch_size: rows of one forward pass.
+
+    Yields:
+        (image id, placement), in the order in which they are found.
+    """
+
+    def jobs() -> Iterator[SearchJob]:
+        for image in images:
             prepared = PreparedImage(image.original, image.mark, ensemble.preprocessings, ensemble.device)
             rng = image_generator(seed, image.id, "random_best")
             yield SearchJob(image.id, prepared, image.space, image.label, rng, RandomPlacement(image.queries))
 
-    engine = QueryEngine(ensemble, batch_size=batch_size, keep=1)
-    found: dict[str, Placement] = {}
-    for result in engine.run(jobs(images)):
-        found[result.id] = result.best.placement
-        if on_progress:
-            on_progress(1)
-    return found
+    for result in QueryEngine(ensemble, batch_size=batch_size, keep=1).run(jobs()):
+        yield result.id, result.best.placement
 
 
 def success_table(readings: Readings) -> tuple[AttackSuccess, ...]:

@@ -7,7 +7,6 @@ each image's record under a key derived from that secret.
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medlocker.errors import ReleaseError, ResumeMismatchError
-from medlocker.imageio import is_partial, write_atomic
+from medlocker.imageio import new_writer, write_atomic
 from medlocker.keys import Identity, VaultImage, open_record, seal_record
 from medlocker.keys.copies import VAULT_NAME
 from medlocker.release import MANIFEST_NAME, ReleaseImage
@@ -207,22 +206,18 @@ class Workspace:
         """Store a record that was sealed elsewhere."""
         write_atomic(self._record_path(image_id), sealed)
 
-    def sweep(self) -> None:
-        """Remove what killed workers left half-written in the release."""
-        for folder, _, names in os.walk(self.release):
-            for name in names:
-                if is_partial(name):
-                    (Path(folder) / name).unlink(missing_ok=True)
+    def sealed_record(self, image_id: str) -> bytes | None:
+        """One image's record as it is stored; None where there is none."""
+        path = self._record_path(image_id)
+        return path.read_bytes() if path.exists() else None
 
-    def load(self, image_id: str) -> FinishedImage | InfeasibleImage | None:
-        """One image's record; None where the image is not finished or its file is gone.
+    def opened(self, image_id: str, sealed: bytes) -> FinishedImage | InfeasibleImage:
+        """A record that was sealed for this release.
 
         Raises:
-            ReleaseError: the record is damaged, or of a copy that was made without what the search saw.
+            ReleaseError: it is damaged, or of a copy that was made without what the search saw.
         """
-        plain = self._plain_record(image_id)
-        if plain is None:
-            return None
+        plain = self._plain(image_id, sealed)
         if b'"infeasible":true' in plain:
             return InfeasibleImage.model_validate_json(plain)
         if b'"label":' not in plain:
@@ -231,7 +226,19 @@ class Workspace:
                 why="this copy was made from a release whose own records were gone",
                 fix="use the release it was made from",
             )
-        return self._present(FinishedImage.model_validate_json(plain))
+        return FinishedImage.model_validate_json(plain)
+
+    def load(self, image_id: str) -> FinishedImage | InfeasibleImage | None:
+        """One image's record; None where the image is not finished or its file is gone.
+
+        Raises:
+            ReleaseError: the record is damaged, or of a copy that was made without what the search saw.
+        """
+        sealed = self.sealed_record(image_id)
+        if sealed is None:
+            return None
+        record = self.opened(image_id, sealed)
+        return self._present(record) if isinstance(record, FinishedImage) else record
 
     def load_saved(self, image_id: str) -> SavedImage | None:
         """One image's record in a copy that was made without a search; None as `load`.
@@ -239,17 +246,26 @@ class Workspace:
         Raises:
             ReleaseError: the record is damaged.
         """
-        plain = self._plain_record(image_id)
+        sealed = self.sealed_record(image_id)
+        plain = self._plain(image_id, sealed) if sealed is not None else None
         if plain is None or b'"infeasible":true' in plain:
             return None
         return self._present((FinishedImage if b'"label":' in plain else SavedImage).model_validate_json(plain))
 
-    def _plain_record(self, image_id: str) -> bytes | None:
-        path = self._record_path(image_id)
-        return open_record(self.secret, self.job.release_id, image_id, path.read_bytes()) if path.exists() else None
+    def _plain(self, image_id: str, sealed: bytes) -> bytes:
+        return open_record(self.secret, self.job.release_id, image_id, sealed)
 
     def _present(self, record: _Saved) -> _Saved | None:
         return record if (self.release / record.public.file).exists() else None
+
+    def for_worker(self, secret: bytes) -> Workspace:
+        """This workspace elsewhere: it writes under a name of its own, and knows neither owner's folder nor settings.
+
+        Args:
+            secret: of the release; empty for one that only travels.
+        """
+        job = self.job.model_copy(update={"context": {}, "settings": {}})
+        return Workspace(self.release.absolute(), Path(), job, secret, writer=new_writer())
 
     def load_all(self, image_ids: list[str]) -> Iterator[FinishedImage | InfeasibleImage]:
         """The records of a finished job, in the given order.

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from medlocker.cli.base import PATH, CommaList, json_option, option, print_json, tracking_options
+from medlocker.cli.executor_options import chosen_executor, executor_options, threads_option
 from medlocker.cli.identities import given_identity
 from medlocker.cli.loading import ZooLoader
 from medlocker.cli.progress import TerminalProgress
@@ -28,6 +29,8 @@ from medlocker_mlflow.runs import tracked_run
 @option("--device", help="Where sources run.  [default: cuda where there is one]")
 @option("--provider", type=click.Choice(("auto", "cpu", "cuda")), default="auto", help="Where targets run.")
 @option("--batch-size", type=click.IntRange(1), help="Rows of one forward pass.  [default: the release's own]")
+@executor_options
+@threads_option
 @tracking_options
 @json_option
 def transfer(release: Path, owner: Path | None, owner_dir: Path | None, as_json: bool, **options: Any) -> None:
@@ -52,7 +55,9 @@ def transfer(release: Path, owner: Path | None, owner_dir: Path | None, as_json:
         tracking_uri=options["tracking_uri"],
         verb="transfer",
     ) as tracker:
-        result = run_transfer(request, loader, identity, tracker, TerminalProgress())
+        progress = TerminalProgress()
+        with chosen_executor(options, progress.say, local="processes") as executor:
+            result = run_transfer(request, loader, identity, tracker, progress, executor)
         if as_json:
             print_json(transfer_json(result))
         else:

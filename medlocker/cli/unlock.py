@@ -12,6 +12,7 @@ import click
 
 from medlocker.audit import KeyUsed
 from medlocker.cli.base import EXIT_FAILED, PATH, json_option, option, print_json
+from medlocker.cli.executor_options import chosen_executor, executor_options
 from medlocker.cli.identities import given_identity
 from medlocker.cli.ledger_options import owner_key_option
 from medlocker.cli.owning import opened_copy, owner_ledger
@@ -41,7 +42,7 @@ from medlocker.workspace import default_owner_dir
 @click.option("--require-fresh", is_flag=True, help="Refuse a key when no list of revoked keys is fresh.")
 @option("--ledger", type=PATH, help="Where the owner's own unlocking is recorded.  [default: that of the release]")
 @option("--actor", help="Who acts, as the owner's ledger records it.")
-@option("--workers", type=click.IntRange(1), default=2, help="Threads.")
+@executor_options
 @json_option
 @click.pass_context
 def unlock(
@@ -52,7 +53,6 @@ def unlock(
     identity: Path | None,
     out: Path,
     lossy: bool,
-    workers: int,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -71,9 +71,13 @@ def unlock(
     else:
         document = _usable_key(release, key, identity, options)
     with _run(release) as tracker:
-        with TerminalProgress().stage("Unlocking images", len(document.images)) as advance:
+        progress = TerminalProgress()
+        with (
+            chosen_executor(options, progress.say, local="threads") as executor,
+            progress.stage("Unlocking images", len(document.images)) as advance,
+        ):
             report = unlock_release(
-                release, document, out, lossy=lossy, workers=workers, on_image=lambda _image: advance(1)
+                release, document, out, lossy=lossy, executor=executor, on_image=lambda _image: advance(1)
             )
         counts = Counter(image.status for image in report.images)
         tracker.metrics({f"unlock/{status}": counts[status] for status in ("restored", "lossy", "failed")})

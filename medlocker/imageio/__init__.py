@@ -3,7 +3,14 @@
 from medlocker.imageio.metadata import Density, Metadata
 from medlocker.imageio.png import embed_packet, extract_packet
 from medlocker.imageio.reading import IMAGE_SUFFIXES, MAX_PIXELS, StoredImage, decode_image, read_image
-from medlocker.imageio.writing import encode_image, has_room_for_packet, is_partial, release_name, write_atomic
+from medlocker.imageio.writing import (
+    encode_image,
+    has_room_for_packet,
+    new_writer,
+    release_name,
+    sweep_partials,
+    write_atomic,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -16,8 +23,9 @@ __all__ = [
     "encode_image",
     "extract_packet",
     "has_room_for_packet",
-    "is_partial",
+    "new_writer",
     "read_image",
     "release_name",
+    "sweep_partials",
     "write_atomic",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -75,11 +77,29 @@ def _bare_png(pixels: Pixels) -> bytes:
 
 
 PARTIAL_SUFFIX = ".partial"
+WRITER_DIGITS = 8
+"""Hexadecimal digits of a writer's name."""
 
 
-def is_partial(name: str) -> bool:
-    """Whether a file name is that of a file not yet whole, left by a writer that was killed."""
-    return name.startswith(".") and name.endswith(PARTIAL_SUFFIX)
+def new_writer() -> str:
+    """A name for `write_atomic` that tells this writer from any other."""
+    return secrets.token_hex(WRITER_DIGITS // 2)
+
+
+def sweep_partials(folder: Path, files: Iterable[str]) -> None:
+    """Remove what named writers that were killed left of these files; nothing else is touched.
+
+    Args:
+        folder: where the files are.
+        files: posix paths below it.
+    """
+    written = {folder / file for file in files}
+    for parent in {path.parent for path in written}:
+        for partial in parent.glob(f".*{PARTIAL_SUFFIX}"):
+            stem = partial.name[1 : -len(PARTIAL_SUFFIX)]
+            whole, _, writer = stem.rpartition(".")
+            if len(writer) == WRITER_DIGITS and parent / whole in written:
+                partial.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, data: bytes, *, writer: str = "") -> None:
@@ -92,7 +112,8 @@ def write_atomic(path: Path, data: bytes, *, writer: str = "") -> None:
         path: the file; replaced where it exists.
         data: its content.
         writer: part of the temporary file's name. Where several processes may write the same file at once (a worker
-            that was taken for dead, and the one that replaced it), each needs its own; what they leave is swept.
+            that was taken for dead, and the one that replaced it), each needs one, from `new_writer`; what they leave
+            when they are killed is removed by `sweep_partials`.
 
     Raises:
         ReleaseError: the disk is full, or the folder cannot be written.

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from medlocker.blending import Placement, pixel_sha256
-from medlocker.classifiers import Classifier
-from medlocker.datasets import Dataset, Record
-from medlocker.errors import AlteredImageError, MedLockerError, ReleaseError
-from medlocker.fitness import Ensemble
-from medlocker.imageio import read_image
+from medlocker.blending import Logo, Placement
+from medlocker.datasets import Dataset
+from medlocker.errors import ReleaseError
+from medlocker.executors import Executor, InProcess
+from medlocker.jobs.networks import JobNetworks
 from medlocker.jobs.progress import Progress
-from medlocker.keys import Identity, VaultDocument, decode_logo, read_vault, restore_image, vault_key
+from medlocker.jobs.reading import (
+    MeasuredPart,
+    Measuring,
+    Part,
+    RandomSearching,
+    ReleasedRecord,
+    ReleaseReader,
+    released,
+)
+from medlocker.keys import Identity, read_vault, vault_key
+from medlocker.keys.unlocking import Restoring, key_secret
 from medlocker.metrics import Method
-from medlocker.planning import plan_image, read_lesions
-from medlocker.protecting import ProtectSettings, load_unchanged
-from medlocker.regions import lesion_boxes
-from medlocker.transfer import MeasuredImage, Readings, measure
-from medlocker.visibility import Visibility, visibility
-from medlocker.workspace import FinishedImage, Workspace
+from medlocker.protecting import ProtectSettings
+from medlocker.transfer import Readings, joined, part_size
+from medlocker.visibility import Visibility
+from medlocker.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +42,16 @@ class Measured:
     visible: tuple[Visibility, ...]
 
 
-def unlock_check(workspace: Workspace, owner: Identity, progress: Progress) -> tuple[int, int]:
+def unlock_check(
+    workspace: Workspace, owner: Identity, progress: Progress, executor: Executor | None = None
+) -> tuple[int, int]:
     """Restore every image of a release in memory from the saved files and the sealed vault.
+
+    Args:
+        workspace: of a finished release.
+        owner: opens its vault.
+        progress: shows it.
+        executor: has the images worked on; None for this thread.
 
     Returns:
         (restored bit for bit, tried).
@@ -46,137 +61,82 @@ def unlock_check(workspace: Workspace, owner: Identity, progress: Progress) -> t
     """
     key = vault_key(read_vault(workspace.vault_path, owner))
     failures: list[str] = []
+    recipe = Restoring(key, workspace.release)
     with progress.stage("Checking that every image unlocks", len(key.images)) as advance:
-        for image in key.images:
-            try:
-                restore_image(workspace.release, key, image)
-            except MedLockerError as error:
-                failures.append(str(error))
+        for wrong in (executor or InProcess()).run(recipe, key_secret(key), range(len(key.images))):
+            failures += [wrong] if wrong else []
             advance(1)
     if failures:
         raise ReleaseError(
-            f"{workspace.release}: {len(failures)} of {len(key.images)} images do not unlock", why=failures[0]
+            f"{workspace.release}: {len(failures)} of {len(key.images)} images do not unlock", why=min(failures)
         )
     return len(key.images), len(key.images)
 
 
 def measure_release(
     workspace: Workspace,
-    owner: Identity,
     dataset: Dataset,
-    ensemble: Ensemble,
-    targets: Sequence[Classifier],
+    logo: Logo,
+    networks: JobNetworks,
     settings: ProtectSettings,
     baselines: Sequence[Method],
     progress: Progress,
+    executor: Executor | None = None,
 ) -> Measured:
     """Read originals, the decoded saved files and the baselines with every network; see how visible the marks are.
 
     Args:
         workspace: of a finished release.
-        owner: opens its vault.
         dataset: the originals.
-        ensemble: the sources.
-        targets: networks that were never queried.
+        logo: the mark.
+        networks: sources, and targets that were never queried.
         settings: those of the release.
         baselines: placements to compare with.
         progress: shows it.
+        executor: has the images worked on; None for this process alone.
 
     Returns:
         Readings and visibility.
     """
-    vault = read_vault(workspace.vault_path, owner)
-    passes = 2 if "random_best" in baselines else 1
-    watch = _Watch(measured_images(workspace, vault, dataset, settings), dataset, settings)
-    with progress.stage("Measuring transfer", passes * len(vault.images)) as advance:
-        readings = measure(
-            watch,
-            ensemble,
-            targets,
-            methods=baselines,
-            seed=settings.seed,
-            batch_size=settings.batch_size,
-            on_progress=advance,
-        )
-    return Measured(readings, tuple(watch.seen[image_id] for image_id in readings.ids))
+    executor, methods = executor or InProcess(), tuple(baselines)
+    images = list(released(workspace, dataset.records))
+    best: dict[str, Placement] = {}
+    if "random_best" in methods:
+        searching = RandomSearching(networks, workspace, logo, settings)
+        with progress.stage("Searching at random, to compare", len(images)) as advance:
+            for image_id, placement in executor.run(searching, workspace.secret, images):
+                best[image_id] = placement
+                advance(1)
+    measuring = Measuring(networks, workspace, logo, settings, methods=methods)
+    measured: list[MeasuredPart] = []
+    with progress.stage("Measuring transfer", len(images)) as advance:
+        parts = _parts(images, best, part_size(settings.batch_size, methods))
+        for part in executor.run(measuring, workspace.secret, parts):
+            measured.append(part)
+            advance(len(part.visible))
+    readings = joined([part.readings for part in measured], networks.ensemble(), networks.targets(), methods)
+    visible = {seen.id: seen for part in measured for seen in part.visible}
+    return Measured(readings, tuple(visible[image_id] for image_id in readings.ids))
+
+
+def _parts(images: Sequence[ReleasedRecord], best: Mapping[str, Placement], size: int) -> Iterator[Part]:
+    for number, start in enumerate(range(0, len(images), size)):
+        chosen = tuple(images[start : start + size])
+        yield Part(number, chosen, {i.record.id: best[i.record.id] for i in chosen if best})
 
 
 def measure_visibility(
-    workspace: Workspace, owner: Identity, dataset: Dataset, settings: ProtectSettings, progress: Progress
+    workspace: Workspace, dataset: Dataset, logo: Logo, settings: ProtectSettings, progress: Progress
 ) -> tuple[Visibility, ...]:
     """How visible the marks of a finished release are, without any network.
 
     Returns:
         One entry an image, in manifest order.
     """
-    vault = read_vault(workspace.vault_path, owner)
-    watch = _Watch(measured_images(workspace, vault, dataset, settings), dataset, settings)
-    with progress.stage("Measuring visibility", len(vault.images)) as advance:
-        for _ in watch():
+    reader, seen = ReleaseReader(workspace, logo, settings), []
+    images = list(released(workspace, dataset.records))
+    with progress.stage("Measuring visibility", len(images)) as advance:
+        for image in images:
+            seen.append(reader.visibility(reader.image(image), image.record))
             advance(1)
-    return tuple(watch.seen.values())
-
-
-class _Watch:
-    """Passes images on and notes how visible each one's mark is, once."""
-
-    def __init__(
-        self, images: Callable[[], Iterator[MeasuredImage]], dataset: Dataset, settings: ProtectSettings
-    ) -> None:
-        self.seen: dict[str, Visibility] = {}
-        self._images, self._settings = images, settings
-        self._records = {record.id: record for record in dataset.records}
-
-    def __call__(self) -> Iterator[MeasuredImage]:
-        for image in self._images():
-            if image.id not in self.seen:
-                self.seen[image.id] = image_visibility(image, self._records[image.id], self._settings)
-            yield image
-
-
-def image_visibility(image: MeasuredImage, record: Record, settings: ProtectSettings) -> Visibility:
-    """How visible one image's mark is, with its lesions where the data set has masks."""
-    lesions = read_lesions(record, (image.original.shape[0], image.original.shape[1]), settings.mark)
-    boxes = lesion_boxes(lesions, settings.mark.regions)
-    return visibility(image.id, image.original, image.marked, image.mark, image.placement, lesions, boxes)
-
-
-def measured_images(
-    workspace: Workspace, vault: VaultDocument, dataset: Dataset, settings: ProtectSettings
-) -> Callable[[], Iterator[MeasuredImage]]:
-    """A fresh iteration over the images of a release each time it is called.
-
-    Args:
-        workspace: of a finished release.
-        vault: its placements.
-        dataset: the originals.
-        settings: those of the release.
-    """
-    logo = decode_logo(vault)
-    placed = {image.id: image for image in vault.images}
-
-    def iterate() -> Iterator[MeasuredImage]:
-        for record in dataset.records:
-            finished = workspace.load(record.id)
-            if not isinstance(finished, FinishedImage) or record.id not in placed:
-                continue
-            original = load_unchanged(record).pixels
-            marked = read_image(workspace.release / finished.public.file).pixels
-            if pixel_sha256(marked) != finished.public.marked_sha256:
-                raise AlteredImageError(f"{finished.public.file}: not the image that was released")
-            plan = plan_image(record, original, logo, settings.mark)
-            if plan is None:
-                raise ReleaseError(f"{record.id}: was released, but no placement is feasible now")
-            image = placed[record.id]
-            yield MeasuredImage(
-                record.id,
-                original,
-                marked,
-                finished.label,
-                plan.mark,
-                plan.space,
-                Placement(image.alpha, image.x, image.y),
-                finished.public.queries,
-            )
-
-    return iterate
+    return tuple(seen)

@@ -132,9 +132,9 @@ def run_protect(
     protection = _protect(dataset, loaded, logo, request, workspace, owner, tracker, progress, pace, executor)
     if ledger is not None:
         _record(ledger, workspace, protection, tracker)
-    restored = unlock_check(workspace, owner, progress)
+    restored = unlock_check(workspace, owner, progress, executor)
     measured = measure_release(
-        workspace, owner, dataset, ensemble, targets, request.settings, request.baselines, progress
+        workspace, dataset, logo, loaded, request.settings, request.baselines, progress, executor
     )
     finished = Finished(workspace, dataset, protection, measured, restored, owner)
     published = publish(finished, cost(pace), tracker)

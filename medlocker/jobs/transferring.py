@@ -8,14 +8,14 @@ from pathlib import Path
 from medlocker.datasets import Dataset
 from medlocker.datasets.document import DatasetDocument
 from medlocker.errors import ReleaseError
-from medlocker.fitness import Ensemble
+from medlocker.executors import Executor
 from medlocker.imageio import write_atomic
 from medlocker.jobs.measuring import Measured, measure_release, measure_visibility, unlock_check
-from medlocker.jobs.networks import NetworkLoader
+from medlocker.jobs.networks import JobNetworks, NetworkLoader
 from medlocker.jobs.progress import Progress
 from medlocker.jobs.publishing import READINGS_NAME, Finished, Published, publish, success_metrics
 from medlocker.jobs.tables import asr_rows, comparison_rows, grade_rows
-from medlocker.keys import Identity, load_manifest
+from medlocker.keys import Identity, decode_logo, load_manifest, read_vault
 from medlocker.metrics import Method
 from medlocker.protecting import Protection, ProtectSettings
 from medlocker.tracking import NullTracker, Tracker
@@ -59,9 +59,22 @@ class TransferResult:
 
 
 def run_transfer(
-    request: TransferRequest, networks: NetworkLoader, owner: Identity, tracker: Tracker, progress: Progress
+    request: TransferRequest,
+    networks: NetworkLoader,
+    owner: Identity,
+    tracker: Tracker,
+    progress: Progress,
+    executor: Executor | None = None,
 ) -> TransferResult:
     """Read a release with networks that were never queried.
+
+    Args:
+        request: what to do.
+        networks: resolves sources and targets.
+        owner: opens the vault.
+        tracker: records the run.
+        progress: shows it.
+        executor: has the images worked on; None for this process alone.
 
     Returns:
         The readings.
@@ -73,11 +86,12 @@ def run_transfer(
     if request.batch_size:
         settings = settings.model_copy(update={"batch_size": request.batch_size})
     context = workspace.job.context
-    ensemble = Ensemble(networks.sources(context["sources"]), context["source_weights"])
-    targets = networks.targets(request.targets or context["targets"])
+    loaded = JobNetworks(networks, context["sources"], context["source_weights"], request.targets or context["targets"])
+    targets = loaded.targets()
     tracker.settings({"release_id": workspace.job.release_id, "targets": [t.name for t in targets]})
     tracker.dataset(dataset, "transfer")
-    measured = measure_release(workspace, owner, dataset, ensemble, targets, settings, request.baselines, progress)
+    logo = decode_logo(read_vault(workspace.vault_path, owner))
+    measured = measure_release(workspace, dataset, logo, loaded, settings, request.baselines, progress, executor)
     readings = measured.readings
     table = success_table(readings)
     tracker.metrics(success_metrics(table) | visibility_metrics(measured.visible))
@@ -109,7 +123,8 @@ def run_report(request: TransferRequest, owner: Identity, progress: Progress) ->
     records = [r for r in workspace.load_all([i.id for i in manifest.images]) if isinstance(r, FinishedImage)]
     protection = Protection(manifest, tuple(records), manifest.infeasible, len(records))
     restored = unlock_check(workspace, owner, progress)
-    measured = Measured(readings, measure_visibility(workspace, owner, dataset, settings, progress))
+    logo = decode_logo(read_vault(workspace.vault_path, owner))
+    measured = Measured(readings, measure_visibility(workspace, dataset, logo, settings, progress))
     finished = Finished(workspace, dataset, protection, measured, restored, owner)
     return publish(finished, {}, NullTracker())
 

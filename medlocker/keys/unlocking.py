@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,7 +18,8 @@ from medlocker.errors import (
     UnlockError,
     WrongKeyError,
 )
-from medlocker.imageio import StoredImage, encode_image, read_image, write_atomic
+from medlocker.executors import Executor, InProcess
+from medlocker.imageio import StoredImage, encode_image, new_writer, read_image, sweep_partials, write_atomic
 from medlocker.keys.documents import KeyDocument, KeyImage, decode_logo
 from medlocker.keys.losses import Loss, expected_loss
 from medlocker.keys.reading import MarkedImage, missing_packet, read_marked
@@ -82,7 +82,7 @@ def unlock_release(
     out_dir: Path,
     *,
     lossy: bool = False,
-    workers: int = 1,
+    executor: Executor | None = None,
     on_image: Callable[[UnlockedImage], None] | None = None,
 ) -> UnlockReport:
     """Restore every image that a key covers; one that fails does not stop the others.
@@ -95,8 +95,8 @@ def unlock_release(
         key: opened.
         out_dir: for the originals; same names, lossless.
         lossy: where a recovery packet is missing, estimate by Eq. 9.
-        workers: threads.
-        on_image: told of each image, in the key's order.
+        executor: has the images worked on; None for this thread.
+        on_image: told of each image as it is done.
 
     Returns:
         What became of each image.
@@ -111,17 +111,18 @@ def unlock_release(
     _check_release(key, manifest.release_id, release_dir)
     if out_dir.resolve().is_relative_to(release_dir.resolve()):
         raise SettingsError(f"{out_dir}: lies in the release", fix="choose a folder outside of it for the originals")
-    job = _Job(release_dir, key, decode_logo(key), out_dir, lossy)
-    images = []
-    with ThreadPoolExecutor(workers) as pool:
-        for image in pool.map(job.unlock, key.images):
-            images.append(image)
-            if on_image:
-                on_image(image)
+    decode_logo(key)  # A damaged logo is told of before anything is begun.
+    unlocking = Unlocking(key, release_dir, out_dir, lossy)
+    done: dict[str, UnlockedImage] = {}
+    for image in (executor or InProcess()).run(unlocking, key_secret(key), range(len(key.images))):
+        done[image.id] = image
+        if on_image:
+            on_image(image)
+    sweep_partials(out_dir, [image.file for image in key.images])
     covered = {image.id for image in key.images}
     return UnlockReport(
         release_id=key.release_id,
-        images=tuple(images),
+        images=tuple(done[image.id] for image in key.images),
         not_in_key=tuple(image.id for image in manifest.images if image.id not in covered),
     )
 
@@ -171,13 +172,97 @@ def _check_release(key: KeyDocument, release_id: str, release_dir: Path) -> None
         )
 
 
+def key_secret(key: KeyDocument) -> bytes:
+    """An opened key as the secret of an `Unlocking` or a `Restoring`."""
+    return key.model_dump_json().encode()
+
+
 @dataclass(frozen=True, eq=False)
-class _Job:
+class _WithKey:
+    """What needs a key: the one at hand in this process, elsewhere the one that comes as a worker's secret."""
+
+    key: KeyDocument
+    release_dir: Path
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "key": None, "release_dir": self.release_dir.absolute()}
+
+    def key_for(self, secret: bytes) -> KeyDocument:
+        """The key that a worker uses."""
+        at_hand: KeyDocument | None = self.key
+        return at_hand or KeyDocument.model_validate_json(secret)
+
+
+@dataclass(frozen=True, eq=False)
+class Unlocking(_WithKey):
+    """Makes workers that unlock images; their secret is the key, their tasks are numbers of its images.
+
+    Attributes:
+        key: opened; it does not travel with the recipe.
+        release_dir: the marked images.
+        out_dir: for the originals.
+        lossy: where a recovery packet is missing, estimate by Eq. 9.
+        chunk: see `Recipe`; no network runs, so a GPU changes nothing.
+    """
+
+    out_dir: Path
+    lossy: bool
+    chunk: int = 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process."""
+        return {**super().__getstate__(), "out_dir": self.out_dir.absolute()}
+
+    def worker(self, secret: bytes) -> _Unlocker:
+        """A worker."""
+        key = self.key_for(secret)
+        return _Unlocker(self.release_dir, key, decode_logo(key), self.out_dir, self.lossy, new_writer())
+
+
+@dataclass(frozen=True, eq=False)
+class Restoring(_WithKey):
+    """Makes workers that restore images in memory only; secret and tasks are those of `Unlocking`.
+
+    Attributes:
+        key: opened; it does not travel with the recipe.
+        release_dir: the marked images.
+        chunk: see `Recipe`.
+    """
+
+    chunk: int = 1
+
+    def worker(self, secret: bytes) -> _Restorer:
+        """A worker; it gives what is wrong with each image, None where it comes back bit for bit."""
+        return _Restorer(self.release_dir, self.key_for(secret))
+
+
+@dataclass(frozen=True, eq=False)
+class _Restorer:
+    release_dir: Path
+    key: KeyDocument
+
+    def run(self, tasks: Iterable[int]) -> Iterator[str | None]:
+        for number in tasks:
+            try:
+                restore_image(self.release_dir, self.key, self.key.images[number])
+            except MedLockerError as error:
+                yield str(error)
+            else:
+                yield None
+
+
+@dataclass(frozen=True, eq=False)
+class _Unlocker:
     release_dir: Path
     key: KeyDocument
     logo: Logo
     out_dir: Path
     lossy: bool
+    writer: str
+
+    def run(self, tasks: Iterable[int]) -> Iterator[UnlockedImage]:
+        for number in tasks:
+            yield self.unlock(self.key.images[number])
 
     def unlock(self, image: KeyImage) -> UnlockedImage:
         try:
@@ -194,32 +279,37 @@ class _Job:
         marked = read_marked(self.release_dir, image.file, image.marked_sha256)
         mark = _mark(marked, self.key, self.logo, image)
         try:
-            _write(target, _restored(marked, mark, self.key.release_id, image))
+            self._write(target, _restored(marked, mark, self.key.release_id, image))
         except MissingPacketError as error:
             if not self.lossy:
                 raise
-            return _estimate(target, marked, mark, image, error)
+            return self._estimate(target, marked, mark, image, error)
         return UnlockedImage(id=image.id, file=image.file, status="restored")
 
+    def _estimate(
+        self, target: Path, marked: MarkedImage, mark: Mark, image: KeyImage, error: MissingPacketError
+    ) -> UnlockedImage:
+        pixels = estimate_original(marked.image.pixels, mark, image.placement)
+        self._write(target, StoredImage(pixels, marked.image.metadata))
+        if pixel_sha256(pixels) == image.original_sha256:
+            return UnlockedImage(id=image.id, file=image.file, status="restored")
+        loss = expected_loss(marked.image.pixels, pixels, mark, image.placement)
+        return UnlockedImage(
+            id=image.id,
+            file=image.file,
+            status="lossy",
+            error=type(error).__name__,
+            message=f"{image.file}: restored inexactly, its recovery packet is missing; {_in_words(loss)}.",
+            expected_inexact=loss.inexact,
+            expected_psnr=loss.expected_psnr,
+            worst_psnr=loss.worst_psnr,
+        )
 
-def _estimate(
-    target: Path, marked: MarkedImage, mark: Mark, image: KeyImage, error: MissingPacketError
-) -> UnlockedImage:
-    pixels = estimate_original(marked.image.pixels, mark, image.placement)
-    _write(target, StoredImage(pixels, marked.image.metadata))
-    if pixel_sha256(pixels) == image.original_sha256:
-        return UnlockedImage(id=image.id, file=image.file, status="restored")
-    loss = expected_loss(marked.image.pixels, pixels, mark, image.placement)
-    return UnlockedImage(
-        id=image.id,
-        file=image.file,
-        status="lossy",
-        error=type(error).__name__,
-        message=f"{image.file}: restored inexactly, its recovery packet is missing; {_in_words(loss)}.",
-        expected_inexact=loss.inexact,
-        expected_psnr=loss.expected_psnr,
-        worst_psnr=loss.worst_psnr,
-    )
+    def _write(self, target: Path, image: StoredImage) -> None:
+        if target.exists():
+            _check_same(target, image.pixels)
+        else:
+            write_atomic(target, encode_image(image, target.suffix), writer=self.writer)
 
 
 def _in_words(loss: Loss) -> str:
@@ -235,13 +325,6 @@ def _digest_of(path: Path) -> str | None:
         return pixel_sha256(read_image(path).pixels)
     except ImageReadError:
         return None
-
-
-def _write(target: Path, image: StoredImage) -> None:
-    if target.exists():
-        _check_same(target, image.pixels)
-    else:
-        write_atomic(target, encode_image(image, target.suffix))
 
 
 def _check_same(target: Path, pixels: Pixels) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from medlocker.errors import MedLockerError
+from medlocker.executors import Executor, InProcess
 from medlocker.keys.reading import missing_packet, read_marked
 from medlocker.keys.release_signature import SIGNATURE_NAME, check_signature
 from medlocker.keys.revocations import REVOCATIONS_NAME
@@ -60,7 +63,13 @@ class VerifyReport(BaseModel):
         return all(image.error is None for image in self.images)
 
 
-def verify_release(release_dir: Path, owner_keys: Sequence[PublicKey] = ()) -> VerifyReport:
+def verify_release(
+    release_dir: Path,
+    owner_keys: Sequence[PublicKey] = (),
+    *,
+    executor: Executor | None = None,
+    on_image: Callable[[VerifiedImage], None] | None = None,
+) -> VerifyReport:
     """Check that every image is there, holds the released pixels and carries a packet of its own.
 
     This needs no secret, and so cannot show that a packet opens. Without the owner's public key it cannot show whose
@@ -69,6 +78,8 @@ def verify_release(release_dir: Path, owner_keys: Sequence[PublicKey] = ()) -> V
     Args:
         release_dir: the release.
         owner_keys: public keys known to be the owner's.
+        executor: has the images worked on; None for this thread.
+        on_image: told of each image as it is done.
 
     Returns:
         What was found.
@@ -78,13 +89,50 @@ def verify_release(release_dir: Path, owner_keys: Sequence[PublicKey] = ()) -> V
     """
     manifest = load_manifest(release_dir)
     statement = check_signature(release_dir, owner_keys)
-    images = tuple(_verified(release_dir, manifest.release_id, image) for image in manifest.images)
+    found: dict[str, VerifiedImage] = {}
+    recipe = Verifying(release_dir, manifest.release_id)
+    for image in (executor or InProcess()).run(recipe, b"", manifest.images):
+        found[image.id] = image
+        if on_image:
+            on_image(image)
     return VerifyReport(
         release_id=manifest.release_id,
-        images=images,
+        images=tuple(found[image.id] for image in manifest.images),
         signed=statement is not None,
         extra_files=tuple(sorted(_extra_files(release_dir, manifest))),
     )
+
+
+@dataclass(frozen=True)
+class Verifying:
+    """Makes workers that check images of a release; there is no secret in it.
+
+    Attributes:
+        release_dir: the release.
+        release_id: of the release.
+        chunk: see `Recipe`.
+    """
+
+    release_dir: Path
+    release_id: str
+    chunk: int = 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process."""
+        return {**self.__dict__, "release_dir": self.release_dir.absolute()}
+
+    def worker(self, _secret: bytes) -> _Verifier:
+        """A worker."""
+        return _Verifier(self)
+
+
+@dataclass(frozen=True)
+class _Verifier:
+    recipe: Verifying
+
+    def run(self, tasks: Iterable[ReleaseImage]) -> Iterator[VerifiedImage]:
+        for image in tasks:
+            yield _verified(self.recipe.release_dir, self.recipe.release_id, image)
 
 
 def _verified(release_dir: Path, release_id: str, image: ReleaseImage) -> VerifiedImage:

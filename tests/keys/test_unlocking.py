@@ -13,6 +13,7 @@ from example_release import FILES, Example, make_example
 
 from medlocker.blending import Logo, Placement, estimate_original, lock, pixel_sha256, prepare_mark
 from medlocker.errors import LogoError, ReleaseError, SettingsError, WrongKeyError
+from medlocker.executors import Threads
 from medlocker.imageio import StoredImage, decode_image, embed_packet, encode_image, extract_packet, read_image
 from medlocker.keys import KeyDocument, UnlockedImage, decode_logo, restore_image, unlock_release, vault_key
 from medlocker.keys.losses import expected_loss
@@ -29,7 +30,9 @@ def _assert_restored(example: Example, out: Path, ids: set[str]) -> None:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_image_comes_back_bit_for_bit(example: Example, tmp_path: Path, workers: int) -> None:
     told: list[UnlockedImage] = []
-    report = unlock_release(example.folder, example.key, tmp_path / "out", workers=workers, on_image=told.append)
+    report = unlock_release(
+        example.folder, example.key, tmp_path / "out", executor=Threads(workers), on_image=told.append
+    )
     assert report.complete and [image.status for image in report.images] == ["restored"] * 4
     assert tuple(told) == report.images and not report.not_in_key
     assert [image.message for image in report.images] == [""] * 4
