@@ -36,7 +36,7 @@ def mirror_after(ledger: OwnerLedger, uri: str | None) -> None:
         done = mirror_ledger(ledger.path, ledger.owner.public_keys, store)
     except TrackingError as error:
         click.echo(
-            f"Warning: the key is recorded, but MLflow does not show it: {error} Repeat with medlocker audit mirror.",
+            f"Warning: this is recorded, but MLflow does not show it: {error} Repeat with medlocker audit mirror.",
             err=True,
         )
         return
