@@ -98,6 +98,10 @@ class WorkerError(MedLockerError):
     """A worker of an executor cannot start, or keeps dying."""
 
 
+class OutOfMemoryError(MedLockerError):
+    """Memory ran out, and there was nothing left to make smaller."""
+
+
 class TrackingError(MedLockerError):
     """The tracking store cannot be reached or refuses the run."""
 
@@ -112,3 +116,9 @@ class EmptyImageError(ImageReadError):
 
 class UnsupportedImageError(ImageReadError):
     """An image is intact, but of a kind that cannot be stored losslessly."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, in Python's words or in PyTorch's."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError | OutOfMemoryError) or "out of memory" in said or "can't allocate" in said

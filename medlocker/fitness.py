@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from medlocker.blending import Pixels
-from medlocker.classifiers import Classifier, Preprocessing
+from medlocker.classifiers import Classifier, Preprocessing, Searchable
 from medlocker.errors import ModelError, SettingsError
 from medlocker.preprocessing import network_input
 
@@ -81,6 +81,11 @@ class Ensemble:
             for member, beta in zip(self.members, self.weights, strict=True)
         ]
         return torch.stack(weighted).sum(0)
+
+    def searching(self) -> Ensemble:
+        """The same ensemble in its members' fast arithmetic."""
+        members = [m.searching() if isinstance(m, Searchable) else m for m in self.members]
+        return Ensemble(members, self.weights)
 
     def read(self, pixels: Pixels) -> torch.Tensor:
         """Mean class probabilities of one stored image, (K,) float32 on the CPU."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from medlocker.blending import Logo, pixel_sha256
+from medlocker.concurrency import mapped_ahead, one_core_threads
 from medlocker.datasets import Record
 from medlocker.errors import DatasetError
 from medlocker.fitness import Ensemble
 from medlocker.imageio import StoredImage, read_image
 from medlocker.planning import MarkSettings, plan_image
-from medlocker.querying import QueryEngine, SearchJob, image_generator
+from medlocker.querying import QueryEngine, SearchJob, SearchResult, image_generator
 from medlocker.release import ReleaseImage
 from medlocker.rendering import PreparedImage
 from medlocker.saving import LoadedImage, rounded, save_marked
@@ -41,7 +44,13 @@ class ProtectSettings(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     stop_below: Annotated[float, Field(gt=0, lt=1)] | None = None
     keep: Annotated[int, Field(ge=1, le=256)] = 8
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 16
+
+
+THREADS_BESIDE = 2
+"""Threads that decode, hash, encode and write while the sources are asked."""
+IMAGES_AHEAD = 3
+"""Images that are loaded before their search begins, or may wait to be saved after it."""
 
 
 @dataclass(frozen=True)
@@ -129,35 +138,27 @@ class LockingWorker:
             keep=settings.keep,
             on_batch=self.recipe.on_queries,
         )
-        left_out: list[LockedImage] = []
-        for result in engine.run(self._jobs(tasks, left_out)):
-            yield from self._drained(left_out)
-            finished = save_marked(self.in_flight.pop(result.id), result, self.workspace, self.ensemble)
-            untold = 0 if self.recipe.on_queries else result.queries
-            yield LockedImage(result.id, finished.public, self.workspace.sealed(result.id, finished), untold)
-        yield from self._drained(left_out)
+        saving: deque[Future[LockedImage]] = deque()
+        with one_core_threads(THREADS_BESIDE) as beside:
+            for result in engine.run(self._jobs(beside, tasks, saving)):
+                saving.append(beside.submit(self._save, self.in_flight.pop(result.id), result))
+                yield from _done(saving, leave=IMAGES_AHEAD)
+            yield from _done(saving, leave=0)
 
-    @staticmethod
-    def _drained(left_out: list[LockedImage]) -> Iterator[LockedImage]:
-        while left_out:
-            yield left_out.pop(0)
-
-    def _jobs(self, records: Iterable[Record], left_out: list[LockedImage]) -> Iterator[SearchJob]:
+    def _jobs(
+        self, beside: ThreadPoolExecutor, records: Iterable[Record], saving: deque[Future[LockedImage]]
+    ) -> Iterator[SearchJob]:
         search = build_search(self.recipe.settings.search)
-        for record in records:
-            loaded = self._load(record)
-            if loaded is None:
-                sealed = self.workspace.sealed(record.id, InfeasibleImage(id=record.id))
-                left_out.append(LockedImage(record.id, None, sealed, 0))
+        for record, found in mapped_ahead(beside, lambda r: (r, self._load(r)), records, IMAGES_AHEAD):
+            if found is None:
+                saving.append(beside.submit(self._leave_out, record))
                 continue
+            loaded, prepared = found
             self.in_flight[record.id] = loaded
-            prepared = PreparedImage(
-                loaded.image.pixels, loaded.plan.mark, self.ensemble.preprocessings, self.ensemble.device
-            )
             rng = image_generator(self.recipe.settings.seed, record.id)
             yield SearchJob(record.id, prepared, loaded.plan.space, loaded.label, rng, search)
 
-    def _load(self, record: Record) -> LoadedImage | None:
+    def _load(self, record: Record) -> tuple[LoadedImage, PreparedImage] | None:
         image = load_unchanged(record)
         plan = plan_image(record, image.pixels, self.recipe.logo, self.recipe.settings.mark)
         if plan is None:
@@ -165,7 +166,22 @@ class LockingWorker:
         clean = self.ensemble.read(image.pixels).numpy()
         prediction = int(clean.argmax())
         label = prediction if record.label is None else record.label
-        return LoadedImage(record, image, plan, label, prediction, rounded(clean[label]))
+        prepared = PreparedImage(image.pixels, plan.mark, self.ensemble.preprocessings, self.ensemble.device)
+        return LoadedImage(record, image, plan, label, prediction, rounded(clean[label])), prepared
+
+    def _save(self, loaded: LoadedImage, result: SearchResult) -> LockedImage:
+        finished = save_marked(loaded, result, self.workspace, self.ensemble)
+        untold = 0 if self.recipe.on_queries else result.queries
+        return LockedImage(result.id, finished.public, self.workspace.sealed(result.id, finished), untold)
+
+    def _leave_out(self, record: Record) -> LockedImage:
+        return LockedImage(record.id, None, self.workspace.sealed(record.id, InfeasibleImage(id=record.id)), 0)
+
+
+def _done(saving: deque[Future[LockedImage]], leave: int) -> Iterator[LockedImage]:
+    """Images that are saved, in the order in which their searches ended; waits until at most `leave` are not."""
+    while saving and (len(saving) > leave or saving[0].done()):
+        yield saving.popleft().result()
 
 
 def load_unchanged(record: Record) -> StoredImage:

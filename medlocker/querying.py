@@ -1,14 +1,16 @@
 """Run the searches of many images against the sources at once, with full batches and exact query counts.
 
-Rows of one image follow each other (a hop needs the answer to the one before), rows of different images do not: off the
-CPU the engine keeps a few images in flight and fills every batch from whichever has rows waiting; on it, one image at a
-time. A finished image leaves at once and the next takes its place, so memory does not grow with the data set.
+Rows of one image follow each other (a hop needs the answer to the one before), rows of different images do not: the
+engine keeps a few images in flight and hands batches to several streams at once, so that the sources never wait for a
+search. On a CPU a stream is one core, and a batch holds rows of one image. A finished image leaves at once and the next
+takes its place, so memory does not grow with the data set.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +19,8 @@ import numpy.typing as npt
 import torch
 
 from medlocker.blending import Placement
+from medlocker.concurrency import one_core_threads
+from medlocker.errors import OutOfMemoryError, is_out_of_memory
 from medlocker.fitness import Ensemble
 from medlocker.rendering import PreparedImage
 from medlocker.search import Individuals, Scores, Search, SearchSpace
@@ -92,6 +96,10 @@ class SearchResult:
     curve: tuple[float, ...]
 
 
+Probabilities = npt.NDArray[np.float64]
+"""(n, K), one row a candidate."""
+
+
 @dataclass(eq=False)
 class _Running:
     """One image in flight."""
@@ -126,13 +134,20 @@ class _Running:
         if self.state.generation > before:
             self.curve.append(self.lowest)
 
+    @property
+    def ready(self) -> int:
+        """Rows that wait for the sources."""
+        return len(self.waiting) - self.sent
+
     def take(self, room: int) -> Individuals:
         rows = self.waiting[self.sent : self.sent + room]
         self.sent += len(rows)
         self.unanswered += len(rows)
         return rows
 
-    def answer(self, rows: Individuals, confidence: npt.NDArray[np.float64], fooled: npt.NDArray[np.bool_]) -> None:
+    def answer(self, rows: Individuals, probabilities: Probabilities) -> None:
+        confidence = probabilities[:, self.job.label].round(FITNESS_DECIMALS)
+        fooled = probabilities.argmax(1) != self.job.label
         for key, value, success in zip(map(tuple, rows.tolist()), confidence.tolist(), fooled.tolist(), strict=True):
             self.answers[key] = (value, success)
         self.unanswered -= len(rows)
@@ -167,32 +182,39 @@ def distinct(ranked: Iterable[Scored], mark_size: tuple[int, int], keep: int) ->
 
 
 class QueryEngine:
-    """Feeds the sources full batches of candidates from the images in flight.
+    """Feeds the sources batches of candidates from the images in flight.
 
     Args:
         ensemble: the sources.
-        batch_size: rows of one forward pass at most.
+        batch_size: rows of one forward pass at most. Where memory runs out it is halved, and stays so.
         stop_below: end an image's search once its confidence is under this (READINGS 10); None runs the whole budget.
         keep: how many distinct placements of each image are kept.
         on_batch: told the number of rows answered, for progress.
         mix: whether rows of different images share batches, each padded to full size. On a CPU a row's answer depends
             on its neighbours in the last digits, so that a resumed run would not be byte-identical, and a batch of one
             image's rows is as fast: None mixes on other devices alone.
+        streams: batches that are worked on at once; None for one a core on a CPU, and elsewhere for two, so that the
+            device has the next batch when it finishes one.
+        on_note: told in words when memory ran out.
     """
 
     def __init__(
         self,
         ensemble: Ensemble,
         *,
-        batch_size: int = 64,
+        batch_size: int = 16,
         stop_below: float | None = None,
         keep: int = 8,
         on_batch: Callable[[int], None] | None = None,
         mix: bool | None = None,
+        streams: int | None = None,
+        on_note: Callable[[str], None] | None = None,
     ) -> None:
-        self._ensemble, self._batch_size = ensemble, batch_size
-        self._stop_below, self._keep, self._on_batch = stop_below, keep, on_batch
-        self._mix = ensemble.device.type != "cpu" if mix is None else mix
+        on_cpu = ensemble.device.type == "cpu"
+        self._ensemble, self._batch_size = ensemble.searching(), batch_size
+        self._stop_below, self._keep, self._on_batch, self._on_note = stop_below, keep, on_batch, on_note
+        self._mix = not on_cpu if mix is None else mix
+        self._streams = streams or (torch.get_num_threads() if on_cpu else 2)
 
     def run(self, jobs: Iterable[SearchJob]) -> Iterator[SearchResult]:
         """Search every image.
@@ -202,50 +224,110 @@ class QueryEngine:
 
         Yields:
             One result an image, in the order in which searches end.
+
+        Raises:
+            OutOfMemoryError: not even a batch of one row fits.
         """
         source = iter(jobs)
         running: list[_Running] = []
-        while True:
-            while self._has_room(running) and (job := next(source, None)):
-                started = _Running(job, job.search.init())
-                started.advance(self._stop_below)
-                running.append(started)
-            if not running:
-                return
-            self._query(running)
-            for finished in [r for r in running if r.advance(self._stop_below)]:
-                running.remove(finished)
-                yield finished.result(self._keep)
+        asked: dict[Future[Probabilities], list[_Part]] = {}
+        with one_core_threads(self._streams) as pool:
+            while True:
+                while self._has_room(running, asked) and (job := next(source, None)):
+                    started = _Running(job, job.search.init())
+                    started.advance(self._stop_below)
+                    running.append(started)
+                self._ask(running, asked, pool)
+                if not asked:
+                    return
+                for r in self._answered(asked):
+                    if r.advance(self._stop_below):
+                        running.remove(r)
+                        yield r.result(self._keep)
 
-    def _has_room(self, running: list[_Running]) -> bool:
-        if not self._mix:
-            return not running
-        return sum(len(r.waiting) - r.sent for r in running) < self._batch_size
+    def _has_room(self, running: list[_Running], asked: dict[Future[Probabilities], list[_Part]]) -> bool:
+        """Whether what is ready does not keep every stream busy, with one batch more for the next that comes free."""
+        ready = [r.ready for r in running if r.ready]
+        batches = sum(ready) // self._batch_size if self._mix else sum(-(-rows // self._batch_size) for rows in ready)
+        return len(asked) + batches <= self._streams
 
-    def _query(self, running: list[_Running]) -> None:
+    def _ask(
+        self, running: list[_Running], asked: dict[Future[Probabilities], list[_Part]], pool: ThreadPoolExecutor
+    ) -> None:
+        while len(asked) <= self._streams and (parts := self._next_batch(running)):
+            asked[pool.submit(self._score, parts)] = parts
+
+    def _next_batch(self, running: list[_Running]) -> list[_Part]:
         room, parts = self._batch_size, []
         for r in running:
-            rows = r.take(room)
-            room -= len(rows)
-            if len(rows):
-                parts.append((r, rows))
-            if not room:
-                break
-        probabilities = self._ensemble.probabilities(self._inputs(parts, room)).double().cpu().numpy()
-        start = 0
-        for r, rows in parts:
-            own = probabilities[start : start + len(rows)]
-            start += len(rows)
-            confidence = own[:, r.job.label].round(FITNESS_DECIMALS)
-            r.answer(rows, confidence, own.argmax(1) != r.job.label)
-        if self._on_batch:
-            self._on_batch(start)
+            if not r.ready or not room:
+                continue
+            # Rows of one image are shared out evenly: 50 rows become 13, 13, 12 and 12, not 16, 16, 16 and 2.
+            rows = r.take(room if self._mix else -(-r.ready // -(-r.ready // room)))
+            parts.append((r, rows))
+            room = room - len(rows) if self._mix else 0
+        return parts
 
-    def _inputs(self, parts: list[tuple[_Running, Individuals]], padding: int) -> dict[Any, torch.Tensor]:
+    def _answered(self, asked: dict[Future[Probabilities], list[_Part]]) -> list[_Running]:
+        """Hand answers that have come to their images; those which now wait for no other."""
+        complete = []
+        for future in wait(asked, return_when=FIRST_COMPLETED).done:
+            probabilities, start = future.result(), 0
+            for r, rows in asked.pop(future):
+                r.answer(rows, probabilities[start : start + len(rows)])
+                start += len(rows)
+                if not r.unanswered and not r.ready:
+                    complete.append(r)
+            if self._on_batch:
+                self._on_batch(start)
+        return complete
+
+    def _score(self, parts: list[_Part]) -> Probabilities:
+        """One forward pass, or several where memory runs out; in a stream's own thread."""
+        count = sum(len(rows) for _, rows in parts)
+        try:
+            return self._forward(parts, self._batch_size - count)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._back_off(count, error)
+        halves = _halved(parts)
+        return np.concatenate([self._score(half) for half in halves])
+
+    def _back_off(self, count: int, error: BaseException) -> None:
+        if self._ensemble.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if count == 1:
+            raise OutOfMemoryError(
+                "memory ran out on a batch of one image",
+                why=str(error).splitlines()[0] if str(error) else None,
+                fix="use smaller sources, another --device, or close other programs",
+            ) from error
+        smaller = max(1, min(self._batch_size, count) // 2)
+        if smaller < self._batch_size:
+            self._batch_size = smaller
+            if self._on_note:
+                self._on_note(f"memory ran out on {count} candidates at once; going on with {smaller}")
+
+    def _forward(self, parts: list[_Part], padding: int) -> Probabilities:
         inputs = {}
         for preprocessing in self._ensemble.preprocessings:
             rendered = [r.job.image.render(rows, preprocessing) for r, rows in parts]
-            if padding and self._mix:
+            if padding > 0 and self._mix:
                 rendered.append(rendered[-1][-1:].expand(padding, -1, -1, -1))
             inputs[preprocessing] = torch.cat(rendered) if len(rendered) > 1 else rendered[0]
-        return inputs
+        probabilities: Probabilities = self._ensemble.probabilities(inputs).double().cpu().numpy()
+        return probabilities
+
+
+_Part = tuple[_Running, Individuals]
+
+
+def _halved(parts: list[_Part]) -> tuple[list[_Part], list[_Part]]:
+    """The same rows in two batches."""
+    left, first, second = sum(len(rows) for _, rows in parts) // 2, [], []
+    for r, rows in parts:
+        first += [(r, rows[:left])] if left > 0 else []
+        second += [(r, rows[max(0, left) :])] if len(rows) > left else []
+        left -= len(rows)
+    return first, second

@@ -28,6 +28,7 @@ VERBS = {
     "train": "medlocker.cli.train:train",
     "export": "medlocker.cli.export:export",
     "networks": "medlocker.cli.networks:networks",
+    "bench": "medlocker.cli.bench:bench",
     "completion": "medlocker.cli.completion:completion",
 }
 

@@ -67,7 +67,7 @@ DATASET_NAMES = ("layout", "labels", "id_column", "label_column", "where", "mask
 @option("--stop-below", type=float, help="End an image's search at this confidence.")
 @option("--keep", type=int, help="Placements kept for each image.  [default: 8]")
 @option("--seed", type=click.IntRange(0), default=0, help="Of everything random.")
-@option("--batch-size", type=int, help="Candidates in one forward pass.  [default: 32]")
+@option("--batch-size", type=int, help="Candidates in one forward pass.  [default: 16]")
 @option("--owner", type=PATH, help="The owner's identity file (medlocker identity new).")
 @option("--owner-dir", type=PATH, help="Folder for vault and report.  [default: OUT.owner]")
 @option("--ledger", type=PATH, help="Where the release is recorded.  [default: ledger.jsonl in the owner's folder]")

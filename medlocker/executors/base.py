@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from medlocker.errors import MedLockerError, WorkerError
+from medlocker.errors import MedLockerError, WorkerError, is_out_of_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -102,11 +102,6 @@ def answer(worker: Worker[T, R], tasks: Sequence[T]) -> Answer[R]:
             raise
         return Answer(tuple(results), out_of_memory(error))
     return Answer(tuple(results))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, in Python's words or PyTorch's."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error)
 
 
 def out_of_memory(error: BaseException) -> WorkerError:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from medlocker.executors.base import Recipe, is_out_of_memory, out_of_memory
+from medlocker.errors import is_out_of_memory
+from medlocker.executors.base import Recipe, out_of_memory
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from medlocker.classifiers import Preprocessing
+from medlocker_zoo.folding import folded
 from medlocker_zoo.registry import Architecture, Recipe
 
 UNUSED_AT_INFERENCE = "num_batches_tracked"
@@ -108,6 +109,16 @@ class TorchClassifier:
     def fingerprint(self) -> str:
         """SHA-256 of the weights, see `state_sha256`."""
         return state_sha256(inference_state(self.network))
+
+    def searching(self) -> TorchClassifier:
+        """The same network with batch normalisation folded away; for the search, see docs/decisions/0005."""
+        return self._searching
+
+    @cached_property
+    def _searching(self) -> TorchClassifier:
+        fast = TorchClassifier(folded(self.network), self.metadata, self.device, self.name)
+        fast.fingerprint = self.fingerprint
+        return fast
 
     @torch.inference_mode()
     def probabilities(self, inputs: torch.Tensor) -> torch.Tensor:

@@ -215,3 +215,29 @@ def head_name(architecture: Architecture) -> str:
     """Name of a timm network's classification layer, e.g. `fc`."""
     head = timm.get_pretrained_cfg(architecture.timm_name).classifier
     return str(head[0] if isinstance(head, tuple | list) else head)
+
+
+def untrained_classifier(name: str, device: torch.device | str = "cpu", classes: int = 5) -> TorchClassifier:
+    """A network of the zoo with random weights, the same ones every time: for measuring speed.
+
+    Args:
+        name: its registry name.
+        device: where it runs.
+        classes: outputs.
+
+    Raises:
+        ModelError: the zoo has no such network.
+    """
+    card = get_card(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_network(card.architecture, classes)
+    metadata = ClassifierMetadata(
+        medlocker_version=__version__,
+        network=name,
+        architecture=card.architecture,
+        class_names=tuple(str(number) for number in range(classes)),
+        preprocessing=card.preprocessing,
+        initial_weights="random",
+    )
+    return TorchClassifier(network, metadata, torch.device(device))
