@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 from fakes import LinearClassifier, bright_corner
 
 from medlocker.blending import Logo, Placement, lock, prepare_mark
+from medlocker.errors import OutOfMemoryError
 from medlocker.fitness import Ensemble
 from medlocker.placement import feasible_positions
 from medlocker.querying import QueryEngine, Scored, SearchJob, distinct, image_generator
@@ -119,3 +122,71 @@ def test_the_generator_depends_on_seed_image_and_purpose_alone():
 
     assert draw(1, "a") == draw(1, "a")
     assert len({draw(1, "a"), draw(2, "a"), draw(1, "b"), draw(1, "a", "random_single")}) == 4
+
+
+class OutOfMemoryAbove(LinearClassifier):
+    """Runs out of memory on more rows than it can hold, as PyTorch says it."""
+
+    room = 5
+
+    def probabilities(self, inputs):
+        if len(inputs) > self.room:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+        return super().probabilities(inputs)
+
+
+@pytest.mark.parametrize("mix", [True, False])
+def test_where_memory_runs_out_smaller_batches_find_the_same(mix):
+    reference, _ = results(64, mix=mix)
+    network, notes = OutOfMemoryAbove(bright_corner()), []
+    engine = QueryEngine(Ensemble([network]), batch_size=64, mix=mix, on_note=notes.append)
+    jobs = (job(i, Ensemble([network]), level=180 + 10 * n) for n, i in enumerate("abcd"))
+    found = {r.id: r for r in engine.run(jobs)}
+    assert {i: (r.alternatives, r.queries) for i, r in found.items()} == {
+        i: (r.alternatives, r.queries) for i, r in reference.items()
+    }
+    assert max(network.batches) <= OutOfMemoryAbove.room
+    assert notes
+    assert "memory ran out" in notes[0]
+
+
+def test_where_not_even_one_candidate_fits_the_error_says_so():
+    network = OutOfMemoryAbove(bright_corner())
+    network.room = 0
+    with pytest.raises(OutOfMemoryError, match="a batch of one"):
+        list(QueryEngine(Ensemble([network])).run([job("a", Ensemble([network]))]))
+
+
+def test_other_errors_of_a_network_are_not_taken_for_want_of_memory():
+    class Broken(LinearClassifier):
+        def probabilities(self, inputs):
+            raise RuntimeError("shapes cannot be multiplied")
+
+    network = Broken(bright_corner())
+    with pytest.raises(RuntimeError, match="multiplied"):
+        list(QueryEngine(Ensemble([network])).run([job("a", Ensemble([network]))]))
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_the_number_of_streams_changes_nothing(streams):
+    reference, _ = results(16, mix=False, streams=2)
+    found, network = results(16, mix=False, streams=streams)
+    assert {i: (r.alternatives, r.curve) for i, r in found.items()} == {
+        i: (r.alternatives, r.curve) for i, r in reference.items()
+    }
+    assert max(network.batches) <= 16
+
+
+def test_streams_work_at_the_same_time():
+    """Each of two streams waits, in its first forward pass, until the other has begun one."""
+    meeting = threading.Barrier(2, timeout=20)
+
+    class Meeting(LinearClassifier):
+        def probabilities(self, inputs):
+            if len(self.batches) < 2:
+                meeting.wait()
+            return super().probabilities(inputs)
+
+    network = Meeting(bright_corner())
+    (found,) = QueryEngine(Ensemble([network]), streams=2).run([job("a", Ensemble([network]))])
+    assert found.queries > 50
