@@ -1,4 +1,4 @@
-"""A real `mlflow server` on this machine, with a SQLite or a PostgreSQL backend store and proxied artifacts."""
+"""A real `mlflow server` on this machine: SQLite or PostgreSQL behind it, artifacts in a folder or in an S3 bucket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -23,30 +23,82 @@ import pytest
 START_SECONDS = 300.0
 
 
+BUCKET = "artifacts"
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Where only the server puts artifacts.
+
+    Attributes:
+        destination: a folder or an `s3://` address.
+        names: tells the names of all files there.
+        environment: what the server needs to reach it.
+    """
+
+    destination: str
+    names: Callable[[], set[str]]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Server:
-    """A running server: its address, and the folder only it writes artifacts to."""
+    """A running server: its address, and where it puts artifacts."""
 
     uri: str
-    artifacts: Path
+    artifacts: Artifacts
+
+
+def folder_artifacts(folder: Path) -> Artifacts:
+    """Artifacts in a folder of the server's own."""
+    folder.mkdir()
+    return Artifacts(str(folder), lambda: {path.name for path in folder.rglob("*") if path.is_file()})
+
+
+@contextmanager
+def bucket_artifacts() -> Iterator[Artifacts]:
+    """Artifacts in a bucket of an S3 server in this process (moto); skips where moto is not installed."""
+    moto, boto3 = pytest.importorskip("moto.server"), pytest.importorskip("boto3")
+    serving = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
+    serving.start()
+    try:
+        endpoint = f"http://127.0.0.1:{serving.get_host_and_port()[1]}"
+        names = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+        client = boto3.client(
+            "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+        )
+        client.create_bucket(Bucket=BUCKET)
+
+        def stored() -> set[str]:
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+            return {one["Key"].rpartition("/")[2] for page in pages for one in page.get("Contents", ())}
+
+        yield Artifacts(f"s3://{BUCKET}/below", stored, {**names, "MLFLOW_S3_ENDPOINT_URL": endpoint})
+    finally:
+        serving.stop()
 
 
 @contextmanager
 def mlflow_server(
-    folder: Path, backend: str, app: str | None = None, environment: Mapping[str, str] | None = None
+    folder: Path,
+    backend: str,
+    artifacts: Artifacts | None = None,
+    app: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Start `mlflow server`, with an app of its own where one is named, and end it afterwards."""
-    artifacts, port = folder / "artifacts", free_port()
-    artifacts.mkdir()
+    artifacts, port = artifacts or folder_artifacts(folder / "artifacts"), free_port()
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri", backend]
+    words += ["--serve-artifacts", "--artifacts-destination", artifacts.destination]
     words += ["--app-name", app] if app else []
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words, "--artifacts-destination", str(artifacts)],
+            [sys.executable, "-m", "mlflow", *words],
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,
             env={**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+            | dict(artifacts.environment)
             | dict(environment or {}),
         )
         try:
@@ -78,7 +130,7 @@ def postgres() -> Iterator[str]:
             ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
             try:
                 until(process, lambda: subprocess.run(ready, check=False).returncode == 0, folder / "log")
-                yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
+                yield f"postgresql+pg8000://mlflow@127.0.0.1:{port}/postgres"
             finally:
                 end(process)
 
@@ -90,8 +142,8 @@ def postgres_binaries() -> Path:
     complete = [folder for folder in found if all((folder / tool).is_file() for tool in ("initdb", "pg_isready"))]
     if not complete:
         pytest.skip("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
-    if importlib.util.find_spec("psycopg2") is None:
-        pytest.skip("MLflow needs a PostgreSQL driver (pip install psycopg2-binary)")
+    if importlib.util.find_spec("pg8000") is None:
+        pytest.skip("MLflow needs a PostgreSQL driver (pip install pg8000)")
     if os.getuid() == 0 and not any(entry.pw_name == "postgres" for entry in pwd.getpwall()):
         pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
     return complete[0]

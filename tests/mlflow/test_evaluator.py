@@ -87,6 +87,55 @@ def log_brightness(**options) -> str:
         ).model_uri
 
 
+def log_onnx_brightness(**options) -> str:
+    """`Brightness` up to a factor, as an ONNX model with a named input."""
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2, 3], keepdims=0),
+            helper.make_node("Sub", ["mean", "half"], ["above"]),
+            helper.make_node("Unsqueeze", ["above", "one"], ["column"]),
+            helper.make_node("Mul", ["column", "sides"], ["scores"]),
+        ],
+        "brightness",
+        [helper.make_tensor_value_info("image", kind, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("scores", kind, ["n", 2])],
+        [
+            helper.make_tensor("half", kind, [], [0.5]),
+            helper.make_tensor("one", onnx.TensorProto.INT64, [1], [1]),
+            helper.make_tensor("sides", kind, [1, 2], [-1.0, 1.0]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    signature = infer_signature({"image": np.zeros((1, 3, 8, 8), np.float32)})
+    signature.inputs.inputs[0]._shape = (-1, 3, 8, 8)
+    with mlflow.start_run():
+        return mlflow.onnx.log_model(
+            model,
+            name="net",
+            signature=signature,
+            pip_requirements=[],
+            onnx_execution_providers=["CPUExecutionProvider"],
+            **options,
+        ).model_uri
+
+
+class BrightnessOfFiles(mlflow.pyfunc.PythonModel):
+    """`Brightness` for a table of paths; reads the files itself and answers with class indices."""
+
+    def predict(self, context, model_input, params=None):
+        return np.array([int(read_image(Path(p)).pixels.mean() > 127) for p in model_input["path"]])
+
+
+def log_brightness_of_files(**options) -> str:
+    signature = infer_signature(pd.DataFrame({"path": ["a.png"]}), np.zeros(1, np.int64))
+    with mlflow.start_run():
+        return mlflow.pyfunc.log_model(
+            name="net", python_model=BrightnessOfFiles(), signature=signature, pip_requirements=[], **options
+        ).model_uri
+
+
 EXPECTED = {
     "accuracy/clean/net": 3 / 4,
     "accuracy/marked/net": 3 / 4,
@@ -147,35 +196,8 @@ def test_a_data_set_of_mlflow_is_evaluated_and_linked_by_its_digest(store: Store
 
 
 def test_an_onnx_model_is_read_through_its_named_tensor(store: Store, frame: pd.DataFrame) -> None:
-    onnx = pytest.importorskip("onnx")
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-    graph = helper.make_graph(
-        [
-            helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2, 3], keepdims=0),
-            helper.make_node("Sub", ["mean", "half"], ["above"]),
-            helper.make_node("Unsqueeze", ["above", "one"], ["column"]),
-            helper.make_node("Mul", ["column", "sides"], ["scores"]),
-        ],
-        "brightness",
-        [helper.make_tensor_value_info("image", kind, ["n", 3, 8, 8])],
-        [helper.make_tensor_value_info("scores", kind, ["n", 2])],
-        [
-            helper.make_tensor("half", kind, [], [0.5]),
-            helper.make_tensor("one", onnx.TensorProto.INT64, [1], [1]),
-            helper.make_tensor("sides", kind, [1, 2], [-1.0, 1.0]),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    signature = infer_signature({"image": np.zeros((1, 3, 8, 8), np.float32)})
-    signature.inputs.inputs[0]._shape = (-1, 3, 8, 8)
+    uri = log_onnx_brightness()
     with mlflow.start_run():
-        uri = mlflow.onnx.log_model(
-            model,
-            name="net",
-            signature=signature,
-            pip_requirements=[],
-            onnx_execution_providers=["CPUExecutionProvider"],
-        ).model_uri
         result = evaluate(uri, frame, preprocessing=UNIT, network="net")
     assert {name: result.metrics[name] for name in EXPECTED} == pytest.approx(EXPECTED)
 
