@@ -12,7 +12,7 @@ from flask import Flask, abort, request
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from medlocker_mlflow.steward.pages import RunLink, steward_blueprint
+from medlocker_mlflow.steward.pages import RunLink, sealed, steward_blueprint
 from medlocker_mlflow.steward.settings import StewardSettings
 from medlocker_mlflow.steward.shelf import LedgerShelf
 
@@ -56,6 +56,7 @@ def create_page(settings: StewardSettings, hosts: frozenset[str], run_link: RunL
     """
     app = Flask("medlocker_steward", static_folder=None)
     app.register_blueprint(steward_blueprint(LedgerShelf(settings), "", run_link))
+    app.after_request(sealed)  # Also what no page answers.
 
     @app.before_request
     def known_host() -> None:

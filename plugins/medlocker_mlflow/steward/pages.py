@@ -49,7 +49,8 @@ def steward_blueprint(shelf: LedgerShelf, prefix: str, run_link: RunLink = lambd
     ):
         blueprint.add_url_rule(rule, view_func=view, methods=["GET"])
     blueprint.register_error_handler(MedLockerError, pages.failed)
-    blueprint.after_request(_sealed)
+    blueprint.register_error_handler(404, pages.absent)
+    blueprint.after_request(sealed)
     return blueprint
 
 
@@ -63,7 +64,8 @@ class _Pages:
         return self._render("index.html.j2", title="Releases and keys", ledgers=shown)
 
     def ledger(self, ledger: str) -> str:
-        return self._ledger_page("ledger.html.j2", ledger, ledger)
+        ends = [one.expires_at for one in self._overview(ledger).holdings if one.state == "active" and one.expires_at]
+        return self._ledger_page("ledger.html.j2", ledger, ledger, next_expiry=min(ends, default=None))
 
     def copy(self, ledger: str, copy_id: str) -> str:
         overview = self._overview(ledger)
@@ -101,6 +103,10 @@ class _Pages:
         body = overview.model_dump_json(exclude={"events"})
         verified = report.model_dump_json() if report else "null"
         return Response(f'{{"overview": {body}, "verification": {verified}}}', mimetype="application/json")
+
+    def absent(self, error: Exception) -> tuple[str, int]:
+        del error
+        return self._render("absent.html.j2", title="Nothing is here"), 404
 
     def failed(self, error: MedLockerError) -> tuple[str, int]:
         return self._render("failed.html.j2", title="The ledger cannot be shown", error=error), 500
@@ -141,8 +147,8 @@ def _moment(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
-def _day(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d}" if time else "never"
+def _day(time: datetime | None, none: str = "never") -> str:
+    return f"{time:%Y-%m-%d}" if time else none
 
 
 def _facts(event: Event) -> Mapping[str, str]:
@@ -160,7 +166,7 @@ def _facts(event: Event) -> Mapping[str, str]:
     return facts
 
 
-def _sealed(response: Response) -> Response:
+def sealed(response: Response) -> Response:
     """No script, no foreign content, no frame, no copy in a shared cache."""
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
