@@ -42,6 +42,12 @@ def test_a_dark_logo_goes_onto_the_bright_corner():
     assert all(max(r.best.placement[1:]) <= 1 for r in found.values())
 
 
+def test_the_surrogate_finds_the_best_placement_itself():
+    found, _ = results(64, name="surrogate")
+    assert {r.best.placement for r in found.values()} == {(255, 0, 0)}
+    assert all(r.queries == 200 for r in found.values())
+
+
 def test_confidence_is_the_networks_own_on_the_marked_image():
     ensemble = Ensemble([LinearClassifier(bright_corner())])
     (result,) = QueryEngine(ensemble, batch_size=64).run([job("a", ensemble)])
@@ -54,7 +60,7 @@ def test_confidence_is_the_networks_own_on_the_marked_image():
 
 
 @pytest.mark.parametrize("mix", [True, False])
-@pytest.mark.parametrize("name", ["basin_hopping", "random"])
+@pytest.mark.parametrize("name", ["basin_hopping", "random", "surrogate"])
 def test_the_result_does_not_depend_on_batch_size_or_order(name, mix):
     reference, _ = results(64, name=name, mix=mix)
     for batch_size, ids in [(7, "abcd"), (300, "abcd"), (64, "abcd")]:

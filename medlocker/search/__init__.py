@@ -5,6 +5,7 @@ from medlocker.search.evolution import Evolution, Search
 from medlocker.search.mutation import BasinHopping, RandomWalk, UniformResample
 from medlocker.search.settings import SearchName, SearchSettings, build_search
 from medlocker.search.space import Individuals, Positions, Scores, SearchSpace
+from medlocker.search.surrogate import SurrogateSearch
 
 __all__ = [
     "BasinHopping",
@@ -18,6 +19,7 @@ __all__ = [
     "SearchName",
     "SearchSettings",
     "SearchSpace",
+    "SurrogateSearch",
     "UniformResample",
     "build_search",
 ]

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from medlocker.search.baselines import RandomPlacement
 from medlocker.search.evolution import Evolution, Search
 from medlocker.search.mutation import BasinHopping, RandomWalk, UniformResample
+from medlocker.search.surrogate import SurrogateSearch
 
-SearchName = Literal["basin_hopping", "random_mutation", "random_walk", "random"]
+SearchName = Literal["basin_hopping", "random_mutation", "random_walk", "random", "surrogate"]
 SEARCH_NAMES: tuple[SearchName, ...] = get_args(SearchName)
 
 
@@ -25,7 +26,8 @@ class SearchSettings(BaseModel):
         iterations: N_iter, hops of one mutation.
         step: s.
         temperature: of the Metropolis criterion (READINGS 8).
-        budget: individuals of `random`; None for as many as basin hopping asks for with the same settings.
+        budget: individuals of `random` and `surrogate`; None for as many as basin hopping asks for with the same
+            settings, and for 200.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,3 +65,5 @@ def build_search(settings: SearchSettings) -> Search[Any]:
             return evolution(RandomWalk(settings.iterations, settings.step))
         case "random":
             return RandomPlacement(settings.budget or hopping.max_queries, settings.population)
+        case "surrogate":
+            return SurrogateSearch(settings.budget or 200)

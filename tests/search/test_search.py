@@ -40,7 +40,8 @@ def run(search, where, fitness, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("name", "queries"), [("basin_hopping", 650), ("random_mutation", 200), ("random_walk", 200), ("random", 650)]
+    ("name", "queries"),
+    [("basin_hopping", 650), ("random_mutation", 200), ("random_walk", 200), ("random", 650), ("surrogate", 200)],
 )
 def test_the_papers_settings_ask_the_papers_number_of_queries(name, queries):
     search = build_search(SearchSettings(name=name))
