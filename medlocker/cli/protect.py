@@ -29,8 +29,13 @@ from medlocker_mlflow.runs import tracked_run
 
 DEMO_SOURCES = ("demo_resnet",)
 DEMO_TARGETS = ("demo_efficientnet", "demo_darknet")
-PROFILES: dict[str, dict[str, Any]] = {"paper": {}, "fast": {"population": 20}}
-"""`paper` is the paper's settings, 650 queries an image; `fast` the same with a population of 20, 260 queries."""
+PROFILES: dict[str, dict[str, Any]] = {
+    "paper": {"name": "basin_hopping"},
+    "fast": {"name": "surrogate", "population": 20},
+}
+"""`paper` is the paper's search and settings, 650 queries an image; `fast` is ours with 200 queries an image.
+
+The population is for who asks `fast` for one of the paper's searches: 260 queries."""
 DECODERS = 2
 """Threads that decode and hash the data set, where no number of workers is given."""
 DATASET_NAMES = ("layout", "labels", "id_column", "label_column", "where", "masks", "limit", "per_class", "on_error")
@@ -56,12 +61,15 @@ DATASET_NAMES = ("layout", "labels", "id_column", "label_column", "where", "mask
 @option("--source-weights", type=CommaList(), help="Their weights, summing to 1.  [default: equal]")
 @option("--targets", type=CommaList(), help="Networks that measure transfer, served by ONNX Runtime.")
 @option("--baselines", type=CommaList(BASELINES), help="Placements to compare with.  [default: random_single,box]")
-@option("--search", type=click.Choice(SEARCH_NAMES), default="basin_hopping", help="Which search.")
-@option("--profile", type=click.Choice(tuple(PROFILES)), default="paper", help="Settings of the search.")
+@option("--search", type=click.Choice(SEARCH_NAMES), help="Which search.  [default: from the profile]")
+@option(
+    "--profile", type=click.Choice(tuple(PROFILES)), default="paper", help="Search and settings: the paper's, or ours."
+)
 @option("--population", type=int, help="N_p.  [default: from the profile]")
 @option("--generations", type=int, help="N_g.  [default: 3]")
 @option("--crossover-rate", type=float, help="CR.  [default: 0.9]")
 @option("--iterations", type=int, help="N_iter, hops of one mutation.  [default: 3]")
+@option("--budget", type=int, help="Queries an image of surrogate (200) and random (as many as basin hopping).")
 @option("--step", type=float, help="s, the mutation step.  [default: 10]")
 @option("--temperature", type=float, help="Of the hops' acceptance.  [default: 1]")
 @option("--stop-below", type=float, help="End an image's search at this confidence.")
@@ -113,10 +121,12 @@ def protect_settings(options: dict[str, Any]) -> ProtectSettings:
     """
     chosen = {
         name: options[name]
-        for name in ("population", "generations", "crossover_rate", "iterations", "step", "temperature")
+        for name in ("population", "generations", "crossover_rate", "iterations", "step", "temperature", "budget")
         if options[name] is not None
     }
-    search = checked(SearchSettings, name=options["search"], **(PROFILES[options["profile"]] | chosen))
+    if options["search"]:
+        chosen["name"] = options["search"]
+    search = checked(SearchSettings, **(PROFILES[options["profile"]] | chosen))
     mark = checked(
         MarkSettings,
         logo_scale=options["logo_scale"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medlocker.search.baselines import RandomPlacement
 from medlocker.search.evolution import Evolution, Search
@@ -13,6 +13,9 @@ from medlocker.search.surrogate import SurrogateSearch
 
 SearchName = Literal["basin_hopping", "random_mutation", "random_walk", "random", "surrogate"]
 SEARCH_NAMES: tuple[SearchName, ...] = get_args(SearchName)
+BUDGETED: tuple[SearchName, ...] = ("random", "surrogate")
+"""Searches whose number of queries is chosen directly."""
+SURROGATE_BUDGET = 200
 
 
 class SearchSettings(BaseModel):
@@ -26,8 +29,8 @@ class SearchSettings(BaseModel):
         iterations: N_iter, hops of one mutation.
         step: s.
         temperature: of the Metropolis criterion (READINGS 8).
-        budget: individuals of `random` and `surrogate`; None for as many as basin hopping asks for with the same
-            settings, and for 200.
+        budget: individuals of `random` (None for as many as basin hopping asks for with the same settings) or of
+            `surrogate` (None for 200); the other searches take none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,7 +42,13 @@ class SearchSettings(BaseModel):
     iterations: Annotated[int, Field(ge=1, le=1000)] = 3
     step: Annotated[float, Field(gt=0, le=1000)] = 10.0
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    budget: Annotated[int, Field(ge=1)] | None = None
+    budget: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _budget_is_read(self) -> SearchSettings:
+        if self.budget is not None and self.name not in BUDGETED:
+            raise ValueError(f"{self.name} takes no budget: population, generations and iterations decide its queries")
+        return self
 
 
 def build_search(settings: SearchSettings) -> Search[Any]:
@@ -66,4 +75,4 @@ def build_search(settings: SearchSettings) -> Search[Any]:
         case "random":
             return RandomPlacement(settings.budget or hopping.max_queries, settings.population)
         case "surrogate":
-            return SurrogateSearch(settings.budget or 200)
+            return SurrogateSearch(settings.budget or SURROGATE_BUDGET)

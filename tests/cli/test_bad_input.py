@@ -30,6 +30,8 @@ PROTECT = "protect --data data --out out --owner owner.txt --sources net"
         (f"{PROTECT} --source-weights a", 2, ["--source-weights"]),
         (f"{PROTECT} --targets net", 1, ["net", "more than once"]),
         (f"{PROTECT} --search guess", 2, ["guess"]),
+        (f"{PROTECT} --budget 100", 2, ["basin_hopping", "budget"]),
+        (f"{PROTECT} --search surrogate --budget 0", 2, ["--budget"]),
         (f"{PROTECT} --seed -1", 2, ["--seed"]),
         (f"{PROTECT} --limit 0", 2, ["--limit"]),
         (f"{PROTECT} --population 0", 2, ["--population"]),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from medlocker.errors import SettingsError
 from medlocker.placement import feasible_positions
 from medlocker.regions import Box
-from medlocker.search import RandomPlacement, SearchSpace, SurrogateSearch
+from medlocker.search import RandomPlacement, SearchSettings, SearchSpace, SurrogateSearch, build_search
 from medlocker.search.coverage import spread, squared_distances
 from medlocker.search.gaussian_process import GaussianProcess, matern
 
@@ -196,3 +196,13 @@ def test_telling_does_not_change_the_state_told():
 def test_impossible_settings_are_refused(options):
     with pytest.raises(SettingsError):
         SurrogateSearch(**options)
+
+
+@pytest.mark.parametrize(("budget", "queries"), [(None, 200), (37, 37)])
+def test_it_is_built_by_name_with_the_budget_asked_for(budget, queries):
+    assert build_search(SearchSettings(name="surrogate", budget=budget)).max_queries == queries
+
+
+def test_a_budget_that_nothing_would_read_is_refused():
+    with pytest.raises(ValueError, match="basin_hopping takes no budget"):
+        SearchSettings(name="basin_hopping", budget=100)
