@@ -127,3 +127,25 @@ def test_bad_input_is_named(shell, owned, command, code, words):
     assert "Traceback" not in result.output
     for word in words:
         assert word in result.stderr
+
+
+def test_verify_tells_which_copy_a_folder_is(shell, owned):
+    make(shell, "Ada"), make(shell, "Ben")
+    against = ["verify", "leak", "--against", "for-Ada"]
+    Path("leak").mkdir()
+    for number, image in enumerate(owned.copy.vault.images):
+        Image.fromarray(read_image(Path("for-Ada") / image.file).pixels).save(f"leak/{number}.png")
+    assert "pixel for pixel" in shell(*against).stdout
+    for path in Path("leak").iterdir():
+        pixels = attacks.jpeg(read_image(path).pixels, 75)
+        Image.fromarray(pixels).save(path)
+    assert "repeat as the owner" in shell(*against, code=1).stdout
+    told = shell(*against, "--owner", "owner.txt").stdout
+    assert "altered images of edition" in told and "of Ada" in told and "with probability at most" in told
+    assert shell.json(*against, "--owner", "owner.txt")["verdict"] == "lossy"
+    shell(*against, "--owner", "owner.txt", "--exact", code=1)
+    other = shell("verify", "leak", "--against", "for-Ben", "--owner", "owner.txt", code=1).stdout
+    assert "medlocker trace tells whose copy it is" in other
+    shell("verify", "rel", "--against", "rel", "--owner", "owner.txt")
+    assert "--against" in shell("verify", "rel", "--owner", "owner.txt", code=2).stderr
+    assert "--owner" in shell("verify", "leak", "--against", "rel", "--originals", "data", code=2).stderr
