@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, get_args
 
 import torch
 
@@ -11,6 +12,14 @@ from medlocker.blending import Pixels
 from medlocker.classifiers import Classifier, Preprocessing, Searchable
 from medlocker.errors import ModelError, SettingsError
 from medlocker.preprocessing import network_input
+
+Objective = Literal["mean_probability", "log_odds", "worst_member"]
+"""What a search minimises over the class to leave: the weighted mean of the members' probabilities (Eq. 8, the
+paper's); the probability whose log-odds are the weighted mean of theirs, so that a member already misled adds no less
+than one that is sure; or the largest of theirs, so that no member is given up. With one member all are equal."""
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+FARTHEST = 1e-6
+"""Probabilities are kept this far from 0 and 1 where their log-odds are taken."""
 
 
 class Ensemble:
@@ -76,11 +85,34 @@ class Ensemble:
         Returns:
             (B, K) float32 on `device`.
         """
-        weighted = [
-            beta * member.probabilities(inputs[member.preprocessing])
-            for member, beta in zip(self.members, self.weights, strict=True)
-        ]
-        return torch.stack(weighted).sum(0)
+        return self._mean(self._each(inputs))
+
+    def answers(self, inputs: Mapping[Preprocessing, torch.Tensor], objective: Objective) -> torch.Tensor:
+        """What a search is told: mean probabilities, which decide success, and the objective's value for each class.
+
+        Args:
+            inputs: as for `probabilities`.
+            objective: what the search minimises.
+
+        Returns:
+            (B, 2, K) float32 on `device`, all in 0–1.
+        """
+        each = self._each(inputs)
+        return torch.stack([self._mean(each), _POOLING[objective](self, each)], dim=1)
+
+    def _each(self, inputs: Mapping[Preprocessing, torch.Tensor]) -> torch.Tensor:
+        """(M, B, K) probabilities of every member."""
+        return torch.stack([member.probabilities(inputs[member.preprocessing]) for member in self.members])
+
+    def _mean(self, each: torch.Tensor) -> torch.Tensor:
+        beta = torch.tensor(self.weights, dtype=each.dtype, device=each.device)
+        return (beta[:, None, None] * each).sum(0)
+
+    def _mean_log_odds(self, each: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self._mean(torch.logit(each, eps=FARTHEST)))
+
+    def _largest(self, each: torch.Tensor) -> torch.Tensor:
+        return each.amax(0)
 
     def searching(self) -> Ensemble:
         """The same ensemble in its members' fast arithmetic."""
@@ -91,3 +123,10 @@ class Ensemble:
         """Mean class probabilities of one stored image, (K,) float32 on the CPU."""
         inputs = {p: network_input(pixels, p)[None].to(self.device) for p in self.preprocessings}
         return self.probabilities(inputs)[0].cpu()
+
+
+_POOLING: Mapping[Objective, Callable[[Ensemble, torch.Tensor], torch.Tensor]] = {
+    "mean_probability": Ensemble._mean,
+    "log_odds": Ensemble._mean_log_odds,
+    "worst_member": Ensemble._largest,
+}

@@ -14,7 +14,7 @@ from medlocker.blending import Logo, pixel_sha256
 from medlocker.concurrency import mapped_ahead, one_core_threads
 from medlocker.datasets import Record
 from medlocker.errors import DatasetError
-from medlocker.fitness import Ensemble
+from medlocker.fitness import Ensemble, Objective
 from medlocker.imageio import StoredImage, read_image
 from medlocker.planning import MarkSettings, plan_image
 from medlocker.querying import QueryEngine, SearchJob, SearchResult, image_generator
@@ -31,8 +31,9 @@ class ProtectSettings(BaseModel):
     Attributes:
         mark: size, opacity and place.
         search: which search, and its parameters.
+        objective: how the sources' answers become the number that it minimises.
         seed: of the run; each image's randomness follows from it and the image's id.
-        stop_below: end an image's search once its confidence is under this (READINGS 10).
+        stop_below: end an image's search once its objective is under this (READINGS 10).
         keep: distinct placements kept for each image, from which editions can be drawn.
         batch_size: candidates in one forward pass.
     """
@@ -41,6 +42,7 @@ class ProtectSettings(BaseModel):
 
     mark: MarkSettings = MarkSettings()
     search: SearchSettings = SearchSettings()
+    objective: Objective = "mean_probability"
     seed: Annotated[int, Field(ge=0)] = 0
     stop_below: Annotated[float, Field(gt=0, lt=1)] | None = None
     keep: Annotated[int, Field(ge=1, le=256)] = 8
@@ -134,6 +136,7 @@ class LockingWorker:
         engine = QueryEngine(
             self.ensemble,
             batch_size=settings.batch_size,
+            objective=settings.objective,
             stop_below=settings.stop_below,
             keep=settings.keep,
             on_batch=self.recipe.on_queries,

@@ -21,7 +21,7 @@ import torch
 from medlocker.blending import Placement
 from medlocker.concurrency import one_core_threads
 from medlocker.errors import OutOfMemoryError, is_out_of_memory
-from medlocker.fitness import Ensemble
+from medlocker.fitness import Ensemble, Objective
 from medlocker.rendering import PreparedImage
 from medlocker.search import Individuals, Scores, Search, SearchSpace
 
@@ -83,10 +83,10 @@ class SearchResult:
 
     Attributes:
         id: the record's id.
-        best: the placement with the lowest confidence.
+        best: the placement with the lowest objective, in the paper's setting the lowest confidence.
         alternatives: the best distinct placements, best first; the first is `best`.
         queries: marked candidates the sources were asked about; none is asked twice.
-        curve: lowest confidence after the first population and after each generation.
+        curve: lowest objective after the first population and after each generation.
     """
 
     id: str
@@ -97,7 +97,7 @@ class SearchResult:
 
 
 Probabilities = npt.NDArray[np.float64]
-"""(n, K), one row a candidate."""
+"""(n, 2, K), one row a candidate: mean probabilities, and the objective's value for each class."""
 
 
 @dataclass(eq=False)
@@ -110,7 +110,7 @@ class _Running:
     waiting: Individuals = field(default_factory=lambda: np.empty((0, 3), dtype=np.int64))
     sent: int = 0
     unanswered: int = 0
-    answers: dict[tuple[int, ...], tuple[float, bool]] = field(default_factory=dict)
+    answers: dict[tuple[int, ...], tuple[float, float, bool]] = field(default_factory=dict)
     curve: list[float] = field(default_factory=list)
     lowest: float = float("inf")
 
@@ -146,15 +146,14 @@ class _Running:
         return rows
 
     def answer(self, rows: Individuals, probabilities: Probabilities) -> None:
-        confidence = probabilities[:, self.job.label].round(FITNESS_DECIMALS)
-        fooled = probabilities.argmax(1) != self.job.label
-        for key, value, success in zip(map(tuple, rows.tolist()), confidence.tolist(), fooled.tolist(), strict=True):
-            self.answers[key] = (value, success)
+        confidence, fitness = probabilities[:, :, self.job.label].round(FITNESS_DECIMALS).T.tolist()
+        fooled = (probabilities[:, 0].argmax(1) != self.job.label).tolist()
+        self.answers |= zip(map(tuple, rows.tolist()), zip(fitness, confidence, fooled, strict=True), strict=True)
         self.unanswered -= len(rows)
 
     def result(self, keep: int) -> SearchResult:
         ranked = sorted(self.answers.items(), key=lambda item: (item[1][0], item[0]))
-        scored = (Scored(Placement(*key), value, fooled) for key, (value, fooled) in ranked)
+        scored = (Scored(Placement(*key), confidence, fooled) for key, (_, confidence, fooled) in ranked)
         kept = distinct(scored, self.job.image.mark.size, keep)
         return SearchResult(self.job.id, kept[0], kept, len(self.answers), tuple(self.curve))
 
@@ -187,7 +186,8 @@ class QueryEngine:
     Args:
         ensemble: the sources.
         batch_size: rows of one forward pass at most. Where memory runs out it is halved, and stays so.
-        stop_below: end an image's search once its confidence is under this (READINGS 10); None runs the whole budget.
+        objective: what the searches minimise; success is the mean probability's business whatever it is.
+        stop_below: end an image's search once its objective is under this (READINGS 10); None runs the whole budget.
         keep: how many distinct placements of each image are kept.
         on_batch: told the number of rows answered, for progress.
         mix: whether rows of different images share batches, each padded to full size. On a CPU a row's answer depends
@@ -203,6 +203,7 @@ class QueryEngine:
         ensemble: Ensemble,
         *,
         batch_size: int = 16,
+        objective: Objective = "mean_probability",
         stop_below: float | None = None,
         keep: int = 8,
         on_batch: Callable[[int], None] | None = None,
@@ -211,7 +212,7 @@ class QueryEngine:
         on_note: Callable[[str], None] | None = None,
     ) -> None:
         on_cpu = ensemble.device.type == "cpu"
-        self._ensemble, self._batch_size = ensemble.searching(), batch_size
+        self._ensemble, self._batch_size, self._objective = ensemble.searching(), batch_size, objective
         self._stop_below, self._keep, self._on_batch, self._on_note = stop_below, keep, on_batch, on_note
         self._mix = not on_cpu if mix is None else mix
         self._streams = streams or (torch.get_num_threads() if on_cpu else 2)
@@ -316,7 +317,7 @@ class QueryEngine:
             if padding > 0 and self._mix:
                 rendered.append(rendered[-1][-1:].expand(padding, -1, -1, -1))
             inputs[preprocessing] = torch.cat(rendered) if len(rendered) > 1 else rendered[0]
-        probabilities: Probabilities = self._ensemble.probabilities(inputs).double().cpu().numpy()
+        probabilities: Probabilities = self._ensemble.answers(inputs, self._objective).double().cpu().numpy()
         return probabilities
 
 

@@ -10,7 +10,7 @@ import torch
 from fakes import UNIT, LinearClassifier, bright_corner
 
 from medlocker.errors import ModelError, SettingsError
-from medlocker.fitness import Ensemble
+from medlocker.fitness import OBJECTIVES, Ensemble
 
 PIXELS = np.full((32, 32, 3), 255, dtype=np.uint8)
 
@@ -43,6 +43,28 @@ def test_members_with_different_inputs_each_get_their_own():
 def test_weights_must_be_positive_and_sum_to_one(weights):
     with pytest.raises(SettingsError, match="weights"):
         Ensemble([constant(0.0), constant(1.0)], weights)
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        ("mean_probability", 0.25 * 0.5 + 0.75 * 0.1),
+        ("log_odds", 1 / (1 + 9**0.75)),  # odds 1 and 1/9, to the powers 1/4 and 3/4
+        ("worst_member", 0.5),
+    ],
+)
+def test_objectives_of_two_members_by_hand(objective, expected):
+    ensemble = Ensemble([constant(0.0, "a"), constant(math.log(9), "b")], (0.25, 0.75))
+    mean, value = ensemble.answers({UNIT: torch.zeros(1, 3, 32, 32)}, objective)[0, :, 0].tolist()
+    assert mean == pytest.approx(0.25 * 0.5 + 0.75 * 0.1)
+    assert value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_of_one_member_every_objective_is_its_probability(objective):
+    inputs = {UNIT: torch.zeros(1, 3, 32, 32)}
+    mean, value = Ensemble([constant(0.7)]).answers(inputs, objective)[0]
+    assert value.tolist() == pytest.approx(mean.tolist())
 
 
 def test_no_source_and_mismatched_classes_are_refused():

@@ -36,6 +36,19 @@ def results(batch_size, ids=("a", "b", "c", "d"), name="basin_hopping", **option
     return found, ensemble.members[0]
 
 
+def test_another_objective_is_minimised_and_the_mean_still_decides_success():
+    """Two members read opposite corners; under `worst_member` the curve ends at the larger of their probabilities."""
+    other = bright_corner().flip(1, 2) * 0.7
+    ensemble = Ensemble([LinearClassifier(bright_corner(), 9.0), LinearClassifier(other, 9.0, name="b")])
+    engine = QueryEngine(ensemble, objective="worst_member")
+    (result,) = engine.run([job("a", ensemble)])
+    marked = lock(np.full((32, 32, 3), 200, dtype=np.uint8), job("a", ensemble).image.mark, result.best.placement)
+    each = [Ensemble([member]).read(marked)[0].item() for member in ensemble.members]
+    assert result.curve[-1] == pytest.approx(max(each), abs=1e-6)
+    assert result.best.confidence == pytest.approx(sum(each) / 2, abs=1e-6)
+    assert result.best.fooled == (sum(each) / 2 < 0.5)
+
+
 def test_a_dark_logo_goes_onto_the_bright_corner():
     """The network adds up the upper left quarter, so the best a black 8 x 8 mark can do is cover it: (0, 0)."""
     found, _ = results(64)

@@ -17,6 +17,7 @@ from medlocker.cli.owning import owner_ledger
 from medlocker.cli.progress import TerminalProgress
 from medlocker.cli.summaries import protect_json, protect_text
 from medlocker.errors import SettingsError
+from medlocker.fitness import OBJECTIVES
 from medlocker.jobs.protecting import ProtectRequest, run_protect
 from medlocker.placement import PlacementMode, WhenInfeasible
 from medlocker.planning import MarkSettings
@@ -72,7 +73,8 @@ DATASET_NAMES = ("layout", "labels", "id_column", "label_column", "where", "mask
 @option("--budget", type=int, help="Queries an image of surrogate (200) and random (as many as basin hopping).")
 @option("--step", type=float, help="s, the mutation step.  [default: 10]")
 @option("--temperature", type=float, help="Of the hops' acceptance.  [default: 1]")
-@option("--stop-below", type=float, help="End an image's search at this confidence.")
+@option("--objective", type=click.Choice(OBJECTIVES), help="Of several sources.  [default: mean_probability]")
+@option("--stop-below", type=float, help="End an image's search at this value of the objective.")
 @option("--keep", type=int, help="Placements kept for each image.  [default: 8]")
 @option("--seed", type=click.IntRange(0), default=0, help="Of everything random.")
 @option("--batch-size", type=int, help="Candidates in one forward pass.  [default: 16]")
@@ -136,7 +138,7 @@ def protect_settings(options: dict[str, Any]) -> ProtectSettings:
         when_infeasible=options["when_infeasible"],
         protect=options["keep_free"],
     )
-    names = ("seed", "stop_below", "keep", "batch_size")
+    names = ("seed", "objective", "stop_below", "keep", "batch_size")
     return checked(ProtectSettings, mark=mark, search=search, **{name: options[name] for name in names})
 
 
