@@ -42,7 +42,7 @@ def candidates_of(space, grid: int, alphas: list[int], random: int, rng: np.rand
 
 def answers(network, image, candidates: np.ndarray, view, batch: int = 32) -> np.ndarray:
     """(C, K) probabilities."""
-    parts = np.array_split(candidates, max(1, len(candidates) // batch))
+    network, parts = network.searching(), np.array_split(candidates, max(1, len(candidates) // batch))
     inputs = (view(image.render(part, network.preprocessing)) for part in parts)
     return torch.cat([network.probabilities(i) for i in inputs]).numpy()
 

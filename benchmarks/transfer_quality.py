@@ -178,6 +178,22 @@ def agreement(maps: Maps, names: list[str]) -> dict[str, float]:
     }
 
 
+def alone(maps: Maps, name: str) -> dict[str, object]:
+    """What the mark does to one network that is asked: a random place, and the best of those at each α."""
+    among, images = maps.right[name], np.arange(maps.n)
+    random = maps.wrong[name][:, maps.columns["random"]].mean(1)
+    report: dict[str, object] = {"n": int(among.sum()), "random_place": interval(random[among])}
+    for where, columns in maps.columns.items():
+        best = maps.wrong[name][images, lowest(maps.f[name], columns)]
+        report[f"best_{where}"] = str(Proportion(int(best[among].sum()), int(among.sum())))
+        report[f"anywhere_{where}"] = interval(maps.wrong[name][among][:, columns].mean(1))
+    best = maps.wrong[name][images, lowest(maps.f[name], maps.columns["free"])]
+    by_class = [among & (maps.labels == c) for c in range(maps.labels.max() + 1)]
+    report["best_free_by_class"] = [str(Proportion(int(best[m].sum()), int(m.sum()))) for m in by_class]
+    report["random_place_by_class"] = [round(100 * float(random[m].mean()), 1) if m.any() else None for m in by_class]
+    return report
+
+
 def pooled(maps: Maps, per_target: dict[str, dict[str, np.ndarray]], where: str) -> dict[str, list[float]]:
     """Each rule over all targets: the mean over targets of an image's difference, resampled by image."""
     baseline = "random" if where == "free" else where
@@ -207,7 +223,11 @@ def main() -> None:
         "images": maps.n,
         "by_class": np.bincount(maps.labels).tolist(),
         "agreement": agreement(maps, names),
+        "networks": {name: alone(maps, name) for name in names},
     }
+    if len(names) == 1:
+        print(json.dumps(report, indent=1))
+        return
     for where in [w for w in maps.columns if w != "random"]:
         per_target = {}
         for target in names:
