@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -123,6 +123,27 @@ def checked(model: type[M], **values: Any) -> M:
         first = error.errors()[0]
         where = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-") if first["loc"] else "options"
         raise SettingsError(f"{where}: {first['msg']}", why=f"{first['input']!r} was given") from error
+
+
+def changed(settings: BaseModel, flag: str, changes: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The values of a settings model with some replaced, to be checked again.
+
+    Args:
+        settings: to start from; not changed.
+        flag: the option the changes came from, for messages.
+        changes: (name, value); a dot leads into a part of the settings, `none` is None.
+
+    Raises:
+        SettingsError: the settings have no such part.
+    """
+    values = settings.model_dump()
+    for name, value in changes:
+        within, _, last = name.rpartition(".")
+        place = values.get(within) if within else values
+        if not isinstance(place, dict):
+            raise SettingsError(f"{flag} {name}: no such part", fix=f"choose from {', '.join(values)}")
+        place[last] = None if value == "none" else value
+    return values
 
 
 def print_json(values: Mapping[str, object]) -> None:

@@ -8,13 +8,12 @@ from typing import Any
 import click
 
 from medlocker.allocator import keep_freed_memory
-from medlocker.cli.base import PATH, ColumnValue, checked, json_option, option, print_json, tracking_options
-from medlocker.cli.dataset_options import dataset_options, dataset_spec
+from medlocker.cli.base import PATH, ColumnValue, changed, checked, json_option, option, print_json, tracking_options
+from medlocker.cli.dataset_options import dataset_options, described_options, open_described
 from medlocker.cli.loading import DEMO, chosen_device
 from medlocker.cli.progress import TerminalProgress
-from medlocker.datasets import Dataset, open_dataset
+from medlocker.datasets import Dataset
 from medlocker.datasets.synthetic import write_synthetic_dataset
-from medlocker.errors import SettingsError
 from medlocker_mlflow.runs import tracked_run
 from medlocker_zoo.labels import map_labels, parse_label_map
 from medlocker_zoo.registry import Card, Recipe, get_card
@@ -88,21 +87,13 @@ def adapted_card(network: str, changes: tuple[tuple[str, str], ...]) -> Card:
         SettingsError: a name or value is not part of a recipe.
     """
     card = get_card(network)
-    recipe = card.recipe.model_dump()
-    for name, value in changes:
-        within, _, last = name.rpartition(".")
-        if within not in ("", "augmentation"):
-            raise SettingsError(f"--recipe {name}: no such part of a recipe", fix=f"choose from {', '.join(recipe)}")
-        place = recipe["augmentation"] if within else recipe
-        place[last] = None if value == "none" else value
-    return card.model_copy(update={"recipe": checked(Recipe, **recipe)})
+    return card.model_copy(update={"recipe": checked(Recipe, **changed(card.recipe, "--recipe", changes))})
 
 
 def _datasets(
     data: str, out: Path, options: dict[str, Any], progress: TerminalProgress
 ) -> tuple[Dataset, Dataset | None]:
-    names = ("layout", "labels", "id_column", "label_column", "where", "masks", "limit", "per_class", "on_error")
-    described = {name: options[name] for name in names}
+    described = described_options(options)
     root = Path(data)
     if data == DEMO:
         root = out.with_name(out.name + ".data")
@@ -117,14 +108,7 @@ def _datasets(
 
 
 def _open(root: Path, described: dict[str, Any], options: dict[str, Any], progress: TerminalProgress) -> Dataset:
-    with progress.stage(f"Reading {root}", None) as advance:
-        dataset = open_dataset(
-            dataset_spec(root, options["seed"], **described),
-            progress=lambda done, total: advance(1, f"{done} of {total}"),
-            workers=2,
-        )
-    for problem in dataset.problems:
-        progress.say(f"left out {problem.path}: {problem.reason}, {problem.detail}")
+    dataset = open_described(root, options["seed"], described, progress)
     return map_labels(dataset, parse_label_map(options["label_map"])) if options["label_map"] else dataset
 
 

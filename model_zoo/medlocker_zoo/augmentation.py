@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +42,28 @@ def draw_affine(settings: Augmentation, count: int, generator: torch.Generator) 
     return torch.stack([first, second], dim=1)
 
 
+@dataclass(frozen=True, eq=False)
+class Colour:
+    """Drawn changes of colour for B images: (B, 3, 1, 1) gain of each channel, (B, 1, 1, 1) contrast."""
+
+    gain: torch.Tensor
+    contrast: torch.Tensor
+
+
+def draw_colour(settings: Augmentation, count: int, generator: torch.Generator) -> Colour:
+    """Random brightness, contrast and tint; `generator` is on the CPU."""
+    gain = 1 + _between(settings.brightness, (count, 1, 1, 1), generator)
+    colour = 1 + _between(settings.colour, (count, 3, 1, 1), generator)
+    return Colour(gain * colour, 1 + _between(settings.contrast, (count, 1, 1, 1), generator))
+
+
+def recolour(images: torch.Tensor, colour: Colour) -> torch.Tensor:
+    """(B, 3, H, W) images in [0, 1] with drawn changes of colour."""
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    stretched = (images - mean) * colour.contrast.to(images.device) + mean
+    return (stretched * colour.gain.to(images.device)).clamp(0, 1)
+
+
 def augment(images: torch.Tensor, settings: Augmentation, generator: torch.Generator) -> torch.Tensor:
     """Change a batch.
 
@@ -52,12 +75,8 @@ def augment(images: torch.Tensor, settings: Augmentation, generator: torch.Gener
     Returns:
         Same shape, in [0, 1]; black where the geometry reaches beyond the image.
     """
-    count, device = len(images), images.device
-    affine = draw_affine(settings, count, generator)
-    gain = 1 + _between(settings.brightness, (count, 1, 1, 1), generator)
-    colour = 1 + _between(settings.colour, (count, 3, 1, 1), generator)
-    contrast = (1 + _between(settings.contrast, (count, 1, 1, 1), generator)).to(device)
-    grid = F.affine_grid(affine.to(device), list(images.shape), align_corners=False)
+    affine = draw_affine(settings, len(images), generator)
+    colour = draw_colour(settings, len(images), generator)
+    grid = F.affine_grid(affine.to(images.device), list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    mean = moved.mean(dim=(1, 2, 3), keepdim=True)
-    return (((moved - mean) * contrast + mean) * (gain * colour).to(device)).clamp(0, 1)
+    return recolour(moved, colour)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
@@ -37,29 +38,46 @@ class EpochRecord:
     kappa: float
     seconds: float
 
+    @property
+    def score(self) -> float:
+        """The validation kappa, by which the best epoch is chosen; one that is not defined counts as −1."""
+        return -1.0 if math.isnan(self.kappa) else self.kappa
+
+
+class Scored(Protocol):
+    """What a run keeps of an epoch: a frozen dataclass with at least these two."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def score(self) -> float: ...
+
+
+R = TypeVar("R", bound=Scored)
+
 
 @dataclass
-class RunState:
+class RunState(Generic[R]):
     """A run between two epochs.
 
     Attributes:
         network: being trained.
         optimiser: of the network.
-        best: weights of the epoch with the highest validation kappa so far.
+        best: weights of the epoch with the highest score so far.
         history: one record per finished epoch.
     """
 
     network: torch.nn.Module
     optimiser: torch.optim.Optimizer
     best: dict[str, torch.Tensor] = field(default_factory=dict)
-    history: list[EpochRecord] = field(default_factory=list)
+    history: list[R] = field(default_factory=list)
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch with the highest validation kappa; a kappa that is not defined counts as −1."""
-        return max(self.history, key=lambda record: (_defined(record.kappa), -record.epoch)).epoch
+        """The first epoch with the highest score."""
+        return max(self.history, key=lambda record: (record.score, -record.epoch)).epoch
 
-    def finish_epoch(self, record: EpochRecord) -> None:
+    def finish_epoch(self, record: R) -> None:
         """Add an epoch's record, and keep its weights if it is the best so far."""
         self.history.append(record)
         if self.best_epoch == record.epoch:
@@ -73,30 +91,29 @@ class RunState:
         return last + 1 >= epochs or (patience is not None and last - self.best_epoch >= patience)
 
 
-def _defined(kappa: float) -> float:
-    return -1.0 if math.isnan(kappa) else kappa
-
-
-def save_checkpoint(folder: Path, state: RunState, settings: Mapping[str, object]) -> None:
+def save_checkpoint(folder: Path, state: RunState[R], settings: Mapping[str, object]) -> None:
     """Write the state; a checkpoint that is already there is replaced only when the new one is complete."""
     document = {
         "settings": json.dumps(settings, sort_keys=True),
         "network": state.network.state_dict(),
         "optimiser": state.optimiser.state_dict(),
         "best": state.best,
-        "history": [asdict(record) for record in state.history],
+        "history": [asdict(record) for record in state.history],  # type: ignore[call-overload]
     }
     with replaced_atomically(folder / FILE_NAME) as draft:
         torch.save(document, draft)
 
 
-def load_checkpoint(folder: Path, state: RunState, settings: Mapping[str, object]) -> bool:
+def load_checkpoint(
+    folder: Path, state: RunState[R], settings: Mapping[str, object], record_type: Callable[..., R]
+) -> bool:
     """Continue from a checkpoint.
 
     Args:
         folder: where checkpoints are kept.
         state: of a run that has not begun; changed.
         settings: of this run.
+        record_type: makes an epoch's record from its fields.
 
     Returns:
         Whether there was a checkpoint.
@@ -123,5 +140,5 @@ def load_checkpoint(folder: Path, state: RunState, settings: Mapping[str, object
     state.network.load_state_dict(document["network"])
     state.optimiser.load_state_dict(document["optimiser"])
     state.best = document["best"]
-    state.history = [EpochRecord(**record) for record in document["history"]]
+    state.history = [record_type(**record) for record in document["history"]]
     return True

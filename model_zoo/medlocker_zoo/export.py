@@ -73,7 +73,7 @@ def export_onnx(classifier: TorchClassifier, path: Path) -> ExportReport:
     network = _WithSoftmax(copy.deepcopy(classifier.network)).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     network.eval()
     with replaced_atomically(path) as draft:
-        _write_graph(network, classifier, draft)
+        write_graph(network, classifier.name, classifier.preprocessing.input_size, draft)
         parity = measure_parity(network, draft, classifier.preprocessing)
         if not parity.probability <= TOLERANCE:
             raise ModelError(
@@ -85,8 +85,18 @@ def export_onnx(classifier: TorchClassifier, path: Path) -> ExportReport:
     return ExportReport(path, path.stat().st_size, OPSET, classifier.fingerprint, parity)
 
 
-def _write_graph(network: torch.nn.Module, classifier: TorchClassifier, path: Path) -> None:
-    side = classifier.preprocessing.input_size
+def write_graph(network: torch.nn.Module, name: str, side: int, path: Path) -> None:
+    """Write a network as one ONNX file with a free batch size.
+
+    Args:
+        network: of one (B, 3, S, S) input, on the CPU and in evaluation mode.
+        name: for the message.
+        side: px, S.
+        path: the file to write.
+
+    Raises:
+        ModelError: the network cannot be expressed in ONNX.
+    """
     try:
         with _silence():
             torch.onnx.export(
@@ -101,7 +111,7 @@ def _write_graph(network: torch.nn.Module, classifier: TorchClassifier, path: Pa
                 external_data=False,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{classifier.name}: cannot be expressed in ONNX", why=str(error).splitlines()[0]) from error
+        raise ModelError(f"{name}: cannot be expressed in ONNX", why=str(error).splitlines()[0]) from error
 
 
 @contextlib.contextmanager

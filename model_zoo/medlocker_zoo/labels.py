@@ -75,9 +75,28 @@ def split_dataset(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset
         raise SettingsError(f"the validation share is {fraction:g}", why="it must lie between 0 and 1")
     held: set[str] = set()
     for label in range(len(dataset.class_names)):
-        pictures = {record.pixel_sha256 for record in dataset.records if record.label == label}
-        order = sorted(pictures, key=lambda picture: hashlib.sha256(f"{seed}/{picture}".encode()).digest())
-        held.update(order[: round(fraction * len(order))])
+        held |= _drawn({record.pixel_sha256 for record in dataset.records if record.label == label}, fraction, seed)
+    return _divided(dataset, held)
+
+
+def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """As `split_dataset`, whatever the labels are.
+
+    Raises:
+        SettingsError: the fraction is not between 0 and 1.
+        DatasetError: a side would be empty.
+    """
+    if not 0 < fraction < 1:
+        raise SettingsError(f"the validation share is {fraction:g}", why="it must lie between 0 and 1")
+    return _divided(dataset, _drawn({record.pixel_sha256 for record in dataset.records}, fraction, seed))
+
+
+def _drawn(pictures: set[str], fraction: float, seed: int) -> set[str]:
+    order = sorted(pictures, key=lambda picture: hashlib.sha256(f"{seed}/{picture}".encode()).digest())
+    return set(order[: round(fraction * len(order))])
+
+
+def _divided(dataset: Dataset, held: set[str]) -> tuple[Dataset, Dataset]:
     inside = [record for record in dataset.records if record.pixel_sha256 in held]
     outside = [record for record in dataset.records if record.pixel_sha256 not in held]
     if not inside or not outside:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -99,16 +99,35 @@ def rate_factor(progress: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(1 - warmup, 1e-9)))
 
 
-def make_optimiser(network: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser; weight decay acts on matrices and kernels only."""
+class Decaying(Protocol):
+    """The part of a recipe that AdamW needs."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+
+def decay_groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups in which weight decay acts on matrices and kernels only."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def make_adamw(network: torch.nn.Module, recipe: Decaying) -> torch.optim.Optimizer:
+    """AdamW at the recipe's rate and decay."""
+    return torch.optim.AdamW(decay_groups(network, recipe.weight_decay), lr=recipe.learning_rate)
+
+
+def make_optimiser(network: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser; weight decay acts on matrices and kernels only."""
     if recipe.optimiser == "sgd":
+        groups = decay_groups(network, recipe.weight_decay)
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    return make_adamw(network, recipe)
 
 
 def train_epoch(

@@ -71,7 +71,7 @@ def resolve_source(
         ModelError: the reference names nothing that can be loaded.
     """
     path = _locate(reference, (SUFFIX,), fetch_uri)
-    return load_classifier(path, device, name=_given_name(reference), network=network)
+    return load_classifier(path, device, name=given_name(reference), network=network)
 
 
 def resolve_target(
@@ -97,7 +97,7 @@ def resolve_target(
         ModelError: the reference names nothing that can be loaded.
         ProviderError: it does not run where it was meant to.
     """
-    path, name = _locate(reference, (".onnx", SUFFIX), fetch_uri), _given_name(reference)
+    path, name = _locate(reference, (".onnx", SUFFIX), fetch_uri), given_name(reference)
     if path.suffix == SUFFIX:
         path = cached_export(load_classifier(path, name=name, network=network))
     return OnnxTarget(path, provider=provider, name=name, preprocessing=preprocessing, output=output)
@@ -154,7 +154,7 @@ def _distinct(found: Iterable[AnyNamed]) -> tuple[AnyNamed, ...]:
     return networks
 
 
-def _given_name(reference: str) -> str:
+def given_name(reference: str) -> str:
     """A name fit for tables and metrics: the last part of the reference, a version or alias included."""
     if reference.startswith(URI_SCHEMES):
         text = reference.split(":/", 1)[1].strip("/")
@@ -164,11 +164,25 @@ def _given_name(reference: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
 
 
-def _locate(reference: str, suffixes: tuple[str, ...], fetch_uri: FetchUri | None) -> Path:
+def locate_file(reference: str, suffixes: tuple[str, ...], fetch_uri: FetchUri | None) -> Path:
+    """The model file that a path or an MLflow URI names.
+
+    Args:
+        reference: as the user wrote it.
+        suffixes: that can be used here, the preferred one first.
+        fetch_uri: downloads MLflow models; without it such references are refused.
+
+    Raises:
+        ModelError: it names no such file.
+    """
     if reference.startswith(URI_SCHEMES):
         if fetch_uri is None:
             raise ModelError(f"{reference}: MLflow models cannot be fetched here", fix="download it and give the file")
         return _only_model(reference, fetch_uri(reference), suffixes)
+    return _model_file(reference, suffixes)
+
+
+def _locate(reference: str, suffixes: tuple[str, ...], fetch_uri: FetchUri | None) -> Path:
     shipped = demo_weights(reference)
     if shipped:
         return shipped
@@ -178,7 +192,7 @@ def _locate(reference: str, suffixes: tuple[str, ...], fetch_uri: FetchUri | Non
             why=f"only {', '.join(demo_networks())} come with weights",
             fix=f"train it with `medlocker train {reference} --data DIR --out {reference}{SUFFIX}` and give that file",
         )
-    return _model_file(reference, suffixes)
+    return locate_file(reference, suffixes, fetch_uri)
 
 
 def _model_file(reference: str, suffixes: tuple[str, ...]) -> Path:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import timm
 import torch
@@ -17,6 +18,8 @@ from medlocker import __version__
 from medlocker.errors import ModelError
 from medlocker_zoo.classifier import UNUSED_AT_INFERENCE, ClassifierMetadata, TorchClassifier, inference_state
 from medlocker_zoo.registry import Architecture, build_network, get_card
+
+T = TypeVar("T")
 
 HEADER_KEY = "medlocker"
 SUFFIX = ".safetensors"
@@ -83,15 +86,28 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     Raises:
         ModelError: the file is missing, truncated, or of another kind.
     """
+    return _opened(path, lambda file: ({n: file.get_tensor(n) for n in file.keys()}, file.metadata() or {}))  # noqa: SIM118
+
+
+def _opened(path: Path, read: Callable[[Any], T]) -> T:
     if not path.is_file():
         raise ModelError(f"{path}: no such weights file", fix="check the path")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            return read(file)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
             f"{path}: not a readable .safetensors file", why=str(error), fix="copy or train it again"
         ) from error
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """Header strings of a .safetensors file, without its tensors.
+
+    Raises:
+        ModelError: the file is missing, truncated, or of another kind.
+    """
+    return _opened(path, lambda file: file.metadata() or {})
 
 
 def read_metadata(path: Path) -> ClassifierMetadata:

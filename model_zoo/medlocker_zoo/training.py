@@ -108,9 +108,9 @@ def train_classifier(
     tracker = tracker or NullTracker()
     _announce(tracker, metadata, parts, setup)
     built = built.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = RunState(built, make_optimiser(built, card.recipe))
+    state: RunState[EpochRecord] = RunState(built, make_optimiser(built, card.recipe))
     settings = _settings(metadata, parts, setup)
-    resumed = bool(checkpoint_dir and load_checkpoint(checkpoint_dir, state, settings))
+    resumed = bool(checkpoint_dir and load_checkpoint(checkpoint_dir, state, settings, EpochRecord))
     _run_epochs(state, parts, setup, checkpoint_dir, settings, tracker, progress)
     state.network.load_state_dict(round_to_half(state.best) if half else state.best)
     return _finish(state, metadata, parts[1], test, setup, resumed, tracker, progress)
@@ -153,7 +153,7 @@ def _announce(tracker: Tracker, metadata: ClassifierMetadata, parts: tuple[Datas
 
 
 def _run_epochs(
-    state: RunState,
+    state: RunState[EpochRecord],
     parts: tuple[Dataset, Dataset],
     setup: Setup,
     checkpoint_dir: Path | None,
@@ -183,7 +183,7 @@ def _run_epochs(
 
 
 def _one_epoch(
-    state: RunState, train: PixelCache, validation: PixelCache, setup: Setup, progress: Progress | None
+    state: RunState[EpochRecord], train: PixelCache, validation: PixelCache, setup: Setup, progress: Progress | None
 ) -> EpochRecord:
     started, epoch = time.perf_counter(), len(state.history)
     line = f"epoch {epoch + 1} of {setup.recipe.epochs}"
@@ -202,7 +202,7 @@ def _one_epoch(
 
 
 def _finish(
-    state: RunState,
+    state: RunState[EpochRecord],
     metadata: ClassifierMetadata,
     validation: Dataset,
     test: Dataset | None,
