@@ -51,6 +51,11 @@ class Protection:
     infeasible: tuple[str, ...]
     resumed: int
 
+    @property
+    def shrunk(self) -> tuple[FinishedImage, ...]:
+        """Images whose logo had to be made smaller than asked to find a feasible place."""
+        return tuple(i for i in self.images if i.vault.logo_scale > self.manifest.logo_scale)
+
 
 def decisive_settings(dataset: Dataset, ensemble: Ensemble, logo: Logo, settings: ProtectSettings) -> dict[str, object]:
     """Everything that decides a release, as flat names to plain values; a resumed job must agree on all of it."""

@@ -1,10 +1,9 @@
-"""Lesion masks from a segmentation network: the interface it offers, and a data set with its predictions as masks."""
+"""Lesion masks from a segmentation network: the interface it offers, and its predictions as files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medlocker.blending import Pixels
-from medlocker.datasets import Dataset, Record, dataset_digest
+from medlocker.datasets import Dataset, dataset_digest
 from medlocker.errors import DatasetError
 from medlocker.imageio import StoredImage, encode_image, read_image, write_atomic
 
@@ -67,58 +66,41 @@ def predicted_masks(segmenter: Segmenter, pixels: Pixels) -> dict[str, npt.NDArr
     }
 
 
-def save_masks(masks: Mapping[str, npt.NDArray[np.bool_]], folder: Path, record_id: str) -> dict[str, Path]:
-    """Write masks as `<folder>/<type>/<id>.png`, white on the lesion; types without a pixel are written too.
-
-    Args:
-        masks: lesion type → (H, W) bool.
-        folder: of all masks; the layout `--masks` reads.
-        record_id: of the image.
-
-    Returns:
-        Lesion type → file.
-    """
-    files = {}
-    for lesion, mask in masks.items():
-        files[lesion] = folder / lesion / f"{record_id}.png"
-        white = StoredImage(mask.astype(np.uint8) * np.uint8(255))
-        write_atomic(files[lesion], encode_image(white, ".png"))
-    return files
+def mask_files(lesions: Sequence[str], folder: Path, record_id: str) -> dict[str, Path]:
+    """Where the masks of one image are: lesion type → `<folder>/<type>/<id>.png`, the layout `--masks` reads."""
+    return {lesion: folder / lesion / f"{record_id}.png" for lesion in lesions}
 
 
-def with_predicted_masks(
-    dataset: Dataset,
-    segmenter: Segmenter,
-    folder: Path,
-    *,
-    keep: Collection[str] = (),
-    on_image: Callable[[int], None] | None = None,
-) -> Dataset:
-    """The data set with predicted lesion masks in place of those it came with.
+def save_mask(path: Path, mask: npt.NDArray[np.bool_]) -> None:
+    """Write a (H, W) bool mask as PNG, white on the lesion."""
+    write_atomic(path, encode_image(StoredImage(mask.astype(np.uint8) * np.uint8(255)), ".png"))
 
-    An interrupted call continues: masks that are there already are used again. A note in the folder says which network
+
+def write_predicted_masks(
+    dataset: Dataset, segmenter: Segmenter, folder: Path, *, on_image: Callable[[int], None] | None = None
+) -> None:
+    """Draw the lesion masks of every image of a data set.
+
+    An interrupted call continues: masks that are there already are left alone. A note in the folder says which network
     drew them and for which images, and another call refuses it.
 
     Args:
         dataset: what to segment.
         segmenter: the network.
         folder: where the masks are kept.
-        keep: types whose given masks stay, such as the optic disc's.
         on_image: told 1 after each image.
-
-    Returns:
-        The same records with `lesion_masks` that name the written files.
 
     Raises:
         DatasetError: the folder holds something else, or the masks of another network or other images.
     """
     _claim(folder, segmenter, dataset)
-    records = []
     for record in dataset.records:
-        records.append(_masked(record, segmenter, folder, keep))
+        files = mask_files(segmenter.lesions, folder, record.id)
+        if not all(path.is_file() for path in files.values()):
+            for lesion, mask in predicted_masks(segmenter, read_image(record.path).pixels).items():
+                save_mask(files[lesion], mask)
         if on_image:
             on_image(1)
-    return replace(dataset, records=tuple(records))
 
 
 def _claim(folder: Path, segmenter: Segmenter, dataset: Dataset) -> None:
@@ -137,11 +119,3 @@ def _claim(folder: Path, segmenter: Segmenter, dataset: Dataset) -> None:
             fix="name a new or empty folder, or delete this one",
         )
     write_atomic(note, text)
-
-
-def _masked(record: Record, segmenter: Segmenter, folder: Path, keep: Collection[str]) -> Record:
-    files = {lesion: folder / lesion / f"{record.id}.png" for lesion in segmenter.lesions}
-    if not all(path.is_file() for path in files.values()):
-        files = save_masks(predicted_masks(segmenter, read_image(record.path).pixels), folder, record.id)
-    kept = {kind: path for kind, path in record.lesion_masks.items() if kind in keep and kind not in files}
-    return replace(record, lesion_masks=kept | files)

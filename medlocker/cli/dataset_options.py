@@ -22,7 +22,11 @@ OPTIONS = (
     option("--id-column", help="Column with file names."),
     option("--label-column", help="Column with labels."),
     option("--where", type=ColumnValue(), help="Only rows with these values, e.g. split=test."),
-    option("--masks", type=PATH, help="Lesion masks: a folder a lesion type, or a CSV with a column a type."),
+    option(
+        "--masks",
+        type=PATH,
+        help="Lesion masks: a folder with one a lesion type (or one mask for all), or a CSV with a column a type.",
+    ),
     option("--limit", type=click.IntRange(1), help="Only the first N images."),
     option("--per-class", type=click.IntRange(1), help="At most N images of each class, drawn by the seed."),
     option(

@@ -12,6 +12,7 @@ from medlocker.classifiers import Classifier
 from medlocker.datasets import DatasetSpec
 from medlocker.datasets.synthetic import write_synthetic_dataset
 from medlocker.errors import SettingsError
+from medlocker.segmenting import Segmenter
 from medlocker_mlflow.fetch import fetch_model
 from medlocker_zoo.resolve import resolve_sources, resolve_targets
 from medlocker_zoo.targets import Provider
@@ -48,6 +49,12 @@ class ZooLoader:
         if not references:
             return ()
         return resolve_targets(",".join(references), provider=self.provider, fetch_uri=fetch_model)
+
+    def segmenter(self, reference: str) -> Segmenter:
+        """A network that draws lesion masks."""
+        from medlocker_zoo.segmentation import resolve_segmenter
+
+        return resolve_segmenter(reference, self.device, provider=self.provider, fetch_uri=fetch_model)
 
 
 def chosen_device(name: str | None) -> torch.device:

@@ -8,8 +8,18 @@ from typing import Any, get_args
 import click
 
 from medlocker.blending import AlphaRule
-from medlocker.cli.base import PATH, CommaList, checked, json_option, option, print_json, tracking_options
-from medlocker.cli.dataset_options import dataset_options, dataset_spec
+from medlocker.cli.base import (
+    PATH,
+    ColumnValue,
+    CommaList,
+    changed,
+    checked,
+    json_option,
+    option,
+    print_json,
+    tracking_options,
+)
+from medlocker.cli.dataset_options import dataset_options, dataset_spec, described_options
 from medlocker.cli.executor_options import chosen_executor, executor_options, threads_option
 from medlocker.cli.identities import protecting_owner
 from medlocker.cli.loading import DEMO, ZooLoader, demo_data
@@ -22,6 +32,7 @@ from medlocker.jobs.protecting import ProtectRequest, run_protect
 from medlocker.placement import PlacementMode, WhenInfeasible
 from medlocker.planning import MarkSettings
 from medlocker.protecting import ProtectSettings
+from medlocker.regions import RegionSettings
 from medlocker.search import SearchSettings
 from medlocker.search.settings import SEARCH_NAMES
 from medlocker.transfer import BASELINES
@@ -39,7 +50,6 @@ PROFILES: dict[str, dict[str, Any]] = {
 The population is for who asks `fast` for one of the paper's searches: 260 queries."""
 DECODERS = 2
 """Threads that decode and hash the data set, where no number of workers is given."""
-DATASET_NAMES = ("layout", "labels", "id_column", "label_column", "where", "masks", "limit", "per_class", "on_error")
 
 
 @click.command()
@@ -57,6 +67,10 @@ DATASET_NAMES = ("layout", "labels", "id_column", "label_column", "where", "mask
 @option(
     "--when-infeasible", type=click.Choice(get_args(WhenInfeasible)), default="stop", help="For images without room."
 )
+@option(
+    "--regions", type=ColumnValue(), help="How masks become boxes, e.g. min_area_fraction=0 keeps every lesion clear."
+)
+@option("--segmenter", help="Network that draws the masks of --masks predicted: .onnx, .safetensors or MLflow URI.")
 @option("--keep-free", type=CommaList(), help="Mask types never covered, e.g. OD for the optic disc.")
 @option("--sources", type=CommaList(), help="Networks to mislead: names, weights files or MLflow URIs.")
 @option("--source-weights", type=CommaList(), help="Their weights, summing to 1.  [default: equal]")
@@ -91,6 +105,8 @@ DATASET_NAMES = ("layout", "labels", "id_column", "label_column", "where", "mask
 @json_option
 def protect(data: str, out: Path, owner: Path | None, owner_dir: Path | None, as_json: bool, **options: Any) -> None:
     """Lock a data set: write a release, its sealed vault and a report.
+
+    --masks also takes `given` (those the data set has) and `predicted` (those that --segmenter draws).
 
     The same command continues after an interruption. The release folder may be given away; the owner's folder may not.
     """
@@ -137,6 +153,7 @@ def protect_settings(options: dict[str, Any]) -> ProtectSettings:
         placement=options["placement"],
         when_infeasible=options["when_infeasible"],
         protect=options["keep_free"],
+        regions=checked(RegionSettings, **changed(RegionSettings(), "--regions", options["regions"] or ())),
     )
     names = ("seed", "objective", "stop_below", "keep", "batch_size")
     return checked(ProtectSettings, mark=mark, search=search, **{name: options[name] for name in names})
@@ -147,7 +164,8 @@ def protect_request(
 ) -> ProtectRequest:
     """What was asked for; the demo's data and networks stand in where none are named."""
     is_demo = data == DEMO
-    described = {name: options[name] for name in DATASET_NAMES}
+    described = described_options(options)
+    described["masks"], segmenter = mask_choice(options["masks"], options["segmenter"])
     if is_demo:
         spec = demo_data(out.with_name(out.name + ".data"))
         spec = spec.model_copy(update={k: described[k] for k in ("limit", "per_class") if described[k]})
@@ -165,7 +183,26 @@ def protect_request(
         baselines=_baselines(options["baselines"], is_demo),
         only_correct=options["only_correct"],
         decoders=options["workers"] or DECODERS,
+        segmenter=segmenter,
     )
+
+
+def mask_choice(masks: Path | None, segmenter: str | None) -> tuple[Path | None, str | None]:
+    """What `--masks` says: `given` for the data set's own, `predicted` for a network's, else where they are.
+
+    Returns:
+        Where given masks are, None for where the data set keeps them; and the network that draws them, if any.
+
+    Raises:
+        SettingsError: masks are to be predicted and no network is named, or the other way round.
+    """
+    if masks == Path("predicted"):
+        if segmenter is None:
+            raise SettingsError("--masks predicted needs a network", fix="name it with --segmenter")
+        return None, segmenter
+    if segmenter is not None:
+        raise SettingsError(f"--segmenter {segmenter} draws nothing", fix="add --masks predicted, or leave it out")
+    return (None if masks == Path("given") else masks), None
 
 
 def _baselines(named: tuple[Any, ...] | None, is_demo: bool) -> tuple[Any, ...]:

@@ -27,7 +27,7 @@ from medlocker.cli.base import (
 from medlocker.cli.dataset_options import dataset_options, described_options, open_described
 from medlocker.cli.loading import chosen_device
 from medlocker.cli.progress import TerminalProgress
-from medlocker.segmenting import LESIONS, with_predicted_masks
+from medlocker.segmenting import LESIONS, write_predicted_masks
 from medlocker_mlflow.fetch import fetch_model
 from medlocker_mlflow.runs import tracked_run
 from medlocker_zoo.segmentation import (
@@ -154,7 +154,7 @@ def predict(data: Path, segmenter: str, out: Path, as_json: bool, **options: Any
         tracker.settings({"segmenter": network.name, "fingerprint": network.fingerprint, "runtime": network.runtime})
         tracker.dataset(dataset, "predict")
         with progress.stage("Drawing masks", len(dataset.records)) as advance:
-            with_predicted_masks(dataset, network, out, on_image=advance)
+            write_predicted_masks(dataset, network, out, on_image=advance)
         reports = ()
         if any(lesion in record.lesion_masks for record in dataset.records for lesion in network.lesions):
             with progress.stage("Measuring on the data set's own masks", len(dataset.records)) as advance:

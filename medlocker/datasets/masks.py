@@ -19,6 +19,8 @@ from medlocker.imageio import IMAGE_SUFFIXES, read_image
 
 MASK_FOLDER = "masks"
 INDEX_NAME = "index.csv"
+ALL_TYPES = "lesions"
+"""Type of the masks of a folder that does not tell lesion types apart."""
 
 
 def read_mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -105,17 +107,23 @@ def _with_masks(entry: Entry, masks: Mapping[str, Path], root: Path) -> Entry:
 
 
 def attach_folder(entries: Sequence[Entry], folder: Path) -> tuple[Entry, ...]:
-    """Entries with the masks of a folder that has one sub-folder a lesion type.
+    """Entries with the masks of a folder that has one sub-folder a lesion type, or one mask an image for all types.
 
-    A mask is named as its image, `<stem>.*` or `<stem>_<type>.*`, below `<folder>/<type>/`; where two images share a
-    stem, it must lie below the same sub-folders as its image.
+    A mask is named as its image, `<stem>.*` or `<stem>_<type>.*`, below `<folder>/<type>/`, or below `<folder>/` itself
+    where that has no sub-folders; the type is then `lesions`. Where two images share a stem, a mask must lie below the
+    same sub-folders as its image.
 
     Raises:
         DatasetError: the folder holds no masks, or a mask could belong to several images.
     """
     lookup = {kind.name: _mask_names(kind) for kind in sorted(folder.iterdir()) if kind.is_dir()}
+    if not lookup:
+        lookup = {ALL_TYPES: _mask_names(folder)}
     if not any(lookup.values()):
-        raise DatasetError(f"{folder}: no masks found", fix="give a folder with one sub-folder a lesion type")
+        raise DatasetError(
+            f"{folder}: no masks found",
+            fix="give a folder with one sub-folder a lesion type, or with one mask an image",
+        )
     stems = Counter(entry.path.stem for entry in entries)
     shared = {stem for stem, count in stems.items() if count > 1}
     return tuple(replace(entry, lesion_masks=_masks_of(entry, lookup, shared)) for entry in entries)

@@ -33,6 +33,11 @@ def describe(
     lines = [_outcome(dataset, protection, restored), "", *_transfer(table), *_visible(metrics), *_cost(metrics)]
     if protection.infeasible:
         lines.append(f"- {len(protection.infeasible)} images were left out: no placement was feasible.")
+    if protection.shrunk:
+        largest = max(image.vault.logo_scale for image in protection.shrunk)
+        lines.append(
+            f"- {len(protection.shrunk)} images carry a smaller logo for want of room (scale up to {largest:g})."
+        )
     lines += [f"- {line}" for line in models]
     lines.append(f"\nRelease {protection.manifest.release_id}. Intervals are 95 %; those of rates are Wilson's.")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from medlocker.classifiers import Classifier
 from medlocker.errors import ModelError
 from medlocker.fitness import Ensemble
+from medlocker.segmenting import Segmenter
 
 
 class NetworkLoader(Protocol):
@@ -28,6 +29,14 @@ class NetworkLoader(Protocol):
 
         Raises:
             ModelError: a reference cannot be resolved.
+        """
+        ...
+
+    def segmenter(self, reference: str) -> Segmenter:
+        """A network that draws lesion masks.
+
+        Raises:
+            ModelError: the reference cannot be resolved.
         """
         ...
 

@@ -14,6 +14,7 @@ from medlocker.datasets.document import DatasetDocument
 from medlocker.errors import ModelError
 from medlocker.executors import Executor, InProcess
 from medlocker.jobs.live import LiveCurve
+from medlocker.jobs.masking import decisive_masks, draw_masks, masked
 from medlocker.jobs.measuring import measure_release, unlock_check
 from medlocker.jobs.networks import JobNetworks, NetworkLoader
 from medlocker.jobs.progress import Progress
@@ -26,6 +27,7 @@ from medlocker.metrics import Method
 from medlocker.protecting import Observer, Protection, ProtectSettings, decisive_settings, protect
 from medlocker.release import ReleaseImage
 from medlocker.sealing import canonical_json
+from medlocker.segmenting import Segmenter
 from medlocker.tracking import Tracker
 from medlocker.transfer import Readings
 from medlocker.workspace import Workspace
@@ -48,6 +50,7 @@ class ProtectRequest:
         only_correct: lock only images that every source and target reads correctly when clean (the paper's protocol),
             `data.per_class` of each class.
         decoders: threads that decode and hash.
+        segmenter: reference of the network that draws the lesion masks; None for the masks the data set has.
     """
 
     data: DatasetSpec
@@ -61,6 +64,7 @@ class ProtectRequest:
     baselines: tuple[Method, ...] = ()
     only_correct: bool = False
     decoders: int = 2
+    segmenter: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,10 +126,15 @@ def run_protect(
     ensemble, targets = loaded.ensemble(), loaded.targets()
     _check_distinct(ensemble.members, targets)
     dataset = _open(request, [*ensemble.members, *targets], progress)
+    segmenter = networks.segmenter(request.segmenter) if request.segmenter else None
     decisive = decisive_settings(dataset, ensemble, logo, request.settings)
+    decisive |= decisive_masks(dataset, request.settings.mark, segmenter)
+    dataset = masked(dataset, segmenter, request.owner_dir, request.settings.mark, progress)
     workspace = Workspace.start_or_resume(
-        request.release, request.owner_dir, owner, decisive, _context(request, dataset)
+        request.release, request.owner_dir, owner, decisive, _context(request, dataset, segmenter)
     )
+    if segmenter is not None:
+        draw_masks(dataset, segmenter, request.owner_dir, progress)
     tracker.settings(decisive | {"targets": [t.name for t in targets], "device": str(ensemble.device)})
     tracker.dataset(dataset, "protect")
     pace = _Pace()
@@ -179,8 +188,9 @@ def _open(request: ProtectRequest, networks: Sequence[Classifier], progress: Pro
     return dataset
 
 
-def _context(request: ProtectRequest, dataset: Dataset) -> Mapping[str, object]:
-    return {
+def _context(request: ProtectRequest, dataset: Dataset, segmenter: Segmenter | None) -> Mapping[str, object]:
+    predicted = {"predicted_lesions": list(segmenter.lesions)} if segmenter is not None else {}
+    return predicted | {
         "dataset": DatasetDocument.of(dataset).model_dump(mode="json"),
         "sources": list(request.sources),
         "source_weights": list(request.source_weights) if request.source_weights else None,

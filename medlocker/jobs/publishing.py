@@ -148,6 +148,7 @@ def outcome_metrics(protection: Protection, restored: tuple[int, int]) -> dict[s
         **counts,
         "images/released": len(images),
         "images/infeasible": len(protection.infeasible),
+        "images/shrunk": len(protection.shrunk),
         "unlock/restored": restored[0],
         "unlock/tried": restored[1],
     }

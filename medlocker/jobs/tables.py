@@ -80,6 +80,7 @@ def image_rows(protection: Protection, measured: Measured, class_names: Sequence
                 "id": public.id,
                 "class": class_name(class_names, image.label),
                 "outcome": public.outcome,
+                "logo_scale": image.vault.logo_scale,
                 "clean_confidence": public.clean_confidence,
                 "final_confidence": public.final_confidence,
                 "queries": public.queries,

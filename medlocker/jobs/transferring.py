@@ -10,6 +10,7 @@ from medlocker.datasets.document import DatasetDocument
 from medlocker.errors import ReleaseError
 from medlocker.executors import Executor
 from medlocker.imageio import write_atomic
+from medlocker.jobs.masking import expecting_masks
 from medlocker.jobs.measuring import Measured, measure_release, measure_visibility, unlock_check
 from medlocker.jobs.networks import JobNetworks, NetworkLoader
 from medlocker.jobs.progress import Progress
@@ -137,4 +138,7 @@ def _reopen(request: TransferRequest, owner: Identity) -> tuple[Workspace, Datas
             f"{request.release}: the release is not complete", fix="repeat medlocker protect to finish it"
         )
     dataset = DatasetDocument.model_validate(job.context["dataset"]).dataset(request.data)
-    return workspace, dataset, ProtectSettings.model_validate(job.context["settings"])
+    settings = ProtectSettings.model_validate(job.context["settings"])
+    if lesions := job.context.get("predicted_lesions"):
+        dataset = expecting_masks(dataset, lesions, request.owner_dir, settings.mark)
+    return workspace, dataset, settings

@@ -42,14 +42,15 @@ def test_there_is_one_onnx_runtime_with_its_gpu_libraries() -> None:
 def test_mlflow_reads_the_project_and_finds_every_verb() -> None:
     project = load_project(str(ROOT))
     assert project._entry_points.keys() == {
-        "protect", "train", "export", "transfer", "unlock", "edition", "trace", "rerelease",
+        "protect", "train", "segment_train", "segment_predict", "export", "transfer", "unlock", "edition", "trace",
+        "rerelease",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", ENTRY_POINTS)
 def test_defaults_make_a_complete_command_and_odd_values_stay_one_argument(verb: str) -> None:
     entry_point = load_project(str(ROOT)).get_entry_point(verb)
-    assert f"-m medlocker {verb} " in entry_point.compute_command({}, None)
+    assert f"-m medlocker {verb.replace('_', ' ')} " in entry_point.compute_command({}, None)
     for name in entry_point.parameters:
         assert "'a b;c'" in entry_point.compute_command({name: "a b;c"}, None)
 
@@ -74,7 +75,7 @@ def test_the_command_line_has_every_option(verb: str) -> None:
     from medlocker.cli import main
 
     context = click.Context(main)
-    words = re.search(rf"-m medlocker ({verb}(?: [a-z]+)*) (?:\{{|--)", ENTRY_POINTS[verb]["command"])
+    words = re.search(r"-m medlocker ([a-z]+(?: [a-z]+)*) (?:\{|--)", ENTRY_POINTS[verb]["command"])
     assert words
     command: click.Command | None = main
     for word in words[1].split():

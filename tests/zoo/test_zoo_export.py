@@ -61,7 +61,7 @@ def test_parity_notices_a_wrong_file(exported: tuple[TorchClassifier, ExportRepo
 def test_a_file_that_differs_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = Parity(inputs=9, batch_sizes=(1, 3), probability=2e-4, relative_logit=0.0)
     monkeypatch.setattr(export, "measure_parity", lambda *_: bad)
-    monkeypatch.setattr(export, "_write_graph", lambda *_: None)
+    monkeypatch.setattr(export, "write_graph", lambda *_: None)
     with pytest.raises(ModelError, match=r"differ by 0\.0002"):
         export_onnx(small_classifier(), tmp_path / "small.onnx")
     assert not list(tmp_path.iterdir())

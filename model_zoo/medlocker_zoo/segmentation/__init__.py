@@ -6,7 +6,7 @@ from medlocker_zoo.segmentation.description import (
     SegmenterMetadata,
     UnetSettings,
 )
-from medlocker_zoo.segmentation.export import export_segmenter
+from medlocker_zoo.segmentation.export import SegmenterExport, export_segmenter
 from medlocker_zoo.segmentation.measuring import LesionReport, collect_counts, lesion_reports
 from medlocker_zoo.segmentation.resolve import resolve_segmenter
 from medlocker_zoo.segmentation.segmenter import OnnxSegmenter, TorchSegmenter
@@ -20,6 +20,7 @@ __all__ = [
     "SegmentationJob",
     "SegmentationRecipe",
     "SegmentationResult",
+    "SegmenterExport",
     "SegmenterMetadata",
     "TorchSegmenter",
     "UnetSettings",
