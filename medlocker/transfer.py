@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,21 @@ class MeasuredImage:
     space: SearchSpace
     placement: Placement
     queries: int
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Networks that are also measured as one, by the weighted mean of their probabilities (Eq. 8).
+
+    Attributes:
+        name: unique among the networks.
+        members: names of sources or targets; with a source among them, it was queried in part.
+        weights: summing to 1; None for equal ones.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    weights: tuple[float, ...] | None = None
 
 
 class Network(BaseModel):
@@ -128,6 +143,7 @@ def read_part(
     methods: Sequence[Method],
     seed: int,
     best: Mapping[str, Placement],
+    mixtures: Sequence[Mixture] = (),
 ) -> PartReadings:
     """Read originals, marked images and baselines with every network.
 
@@ -139,6 +155,7 @@ def read_part(
         methods: baselines to measure beside `searched`.
         seed: of the baselines' randomness.
         best: image → its best random placement, from `best_random`; needed for `random_best` alone.
+        mixtures: of sources and targets, measured as targets.
 
     Returns:
         Predicted classes.
@@ -146,19 +163,24 @@ def read_part(
     classes: dict[str, dict[str, tuple[int, ...]]] = {}
     variants = [_variants(image, ("searched", *methods), seed, best) for image in images]
     for what in ("clean", "searched", *methods):
-        for name, predicted in _read([v[what] for v in variants], [*ensemble.members, *targets], ensemble).items():
+        read = _read([v[what] for v in variants], [*ensemble.members, *targets], [*_whole(ensemble), *mixtures])
+        for name, predicted in read.items():
             classes.setdefault(name, {})[what] = tuple(predicted)
     return PartReadings(
         number=number,
         ids=tuple(i.id for i in images),
         labels=tuple(i.label for i in images),
-        networks=networks_of(ensemble, targets),
+        networks=networks_of(ensemble, targets, mixtures),
         predictions=classes,
     )
 
 
 def joined(
-    parts: Iterable[PartReadings], ensemble: Ensemble, targets: Sequence[Classifier], methods: Sequence[Method]
+    parts: Iterable[PartReadings],
+    ensemble: Ensemble,
+    targets: Sequence[Classifier],
+    methods: Sequence[Method],
+    mixtures: Sequence[Mixture] = (),
 ) -> Readings:
     """All parts as one, from which `success_table` and `grade_table` are made.
 
@@ -167,10 +189,11 @@ def joined(
         ensemble: the sources.
         targets: as in `read_part`.
         methods: as in `read_part`.
+        mixtures: as in `read_part`.
     """
     ordered = sorted(parts, key=lambda part: part.number)
     wanted: tuple[Method, ...] = ("searched", *methods)
-    networks = ordered[0].networks if ordered else networks_of(ensemble, targets)
+    networks = ordered[0].networks if ordered else networks_of(ensemble, targets, mixtures)
     return Readings(
         ids=tuple(i for part in ordered for i in part.ids),
         labels=tuple(label for part in ordered for label in part.labels),
@@ -188,21 +211,34 @@ def _source_name(ensemble: Ensemble) -> str:
     return ensemble.members[0].name if len(ensemble.members) == 1 else ENSEMBLE_NAME
 
 
-def networks_of(ensemble: Ensemble, targets: Sequence[Classifier]) -> tuple[Network, ...]:
+def _whole(ensemble: Ensemble) -> list[Mixture]:
+    """The ensemble as one network; none where it has one member."""
+    if len(ensemble.members) == 1:
+        return []
+    return [Mixture(ENSEMBLE_NAME, tuple(m.name for m in ensemble.members), tuple(ensemble.weights))]
+
+
+def networks_of(
+    ensemble: Ensemble, targets: Sequence[Classifier], mixtures: Sequence[Mixture] = ()
+) -> tuple[Network, ...]:
     """What readings say of the networks, the ensemble as a whole first where it is more than one."""
 
     def network(c: Classifier, role: Role) -> Network:
         return Network(name=c.name, role=role, runtime=c.runtime, fingerprint=c.fingerprint)
 
-    whole: list[Network] = []
-    if len(ensemble.members) > 1:
-        members = "+".join(m.name for m in ensemble.members)
-        whole = [Network(name=ENSEMBLE_NAME, role="source", runtime=ensemble.members[0].runtime, fingerprint=members)]
-    return (*whole, *(network(m, "source") for m in ensemble.members), *(network(t, "target") for t in targets))
+    def mixed(m: Mixture, role: Role, runtime: str) -> Network:
+        return Network(name=m.name, role=role, runtime=runtime, fingerprint="+".join(m.members))
+
+    return (
+        *(mixed(m, "source", ensemble.members[0].runtime) for m in _whole(ensemble)),
+        *(network(m, "source") for m in ensemble.members),
+        *(network(t, "target") for t in targets),
+        *(mixed(m, "target", "mixture") for m in mixtures),
+    )
 
 
-def _read(pixels: Sequence[Pixels], readers: Sequence[Classifier], ensemble: Ensemble) -> dict[str, list[int]]:
-    """Predicted classes of some images by every network, and by the ensemble as a whole."""
+def _read(pixels: Sequence[Pixels], readers: Sequence[Classifier], mixtures: Sequence[Mixture]) -> dict[str, list[int]]:
+    """Predicted classes of some images by every network, and by mixtures of them."""
     inputs: dict[object, torch.Tensor] = {}
     probabilities: dict[str, torch.Tensor] = {}
     for reader in readers:
@@ -210,9 +246,10 @@ def _read(pixels: Sequence[Pixels], readers: Sequence[Classifier], ensemble: Ens
         if key not in inputs:
             inputs[key] = torch.stack([network_input(p, key) for p in pixels])
         probabilities[reader.name] = reader.probabilities(inputs[key].to(reader.device)).cpu()
-    if len(ensemble.members) > 1:
-        weighted = [b * probabilities[m.name] for m, b in zip(ensemble.members, ensemble.weights, strict=True)]
-        probabilities[ENSEMBLE_NAME] = torch.stack(weighted).sum(0)
+    for mixture in mixtures:
+        weights = mixture.weights or (1 / len(mixture.members),) * len(mixture.members)
+        parts = [b * probabilities[name] for name, b in zip(mixture.members, weights, strict=True)]
+        probabilities[mixture.name] = torch.stack(parts).sum(0)
     return {name: p.argmax(1).tolist() for name, p in probabilities.items()}
 
 
@@ -284,14 +321,10 @@ def success_table(readings: Readings) -> tuple[AttackSuccess, ...]:
         Cells ordered by network, method, basis, condition; the conditional ones for targets only.
     """
     truth = readings.truth
-    everyone = np.logical_and.reduce([readings.of(n.name, "clean") == truth for n in readings.networks])
-    fooled = readings.of(readings.source_network, "searched") != truth
-    source_right = readings.of(readings.source_network, "clean") == truth
     masks: dict[tuple[Basis, Condition], npt.NDArray[np.bool_]] = {
-        ("per_model", "unconditional"): np.ones(len(truth), dtype=bool),
-        ("common", "unconditional"): everyone,
-        ("per_model", "source_fooled"): fooled & source_right,
-        ("common", "source_fooled"): fooled & everyone,
+        (basis, condition): restriction(readings, basis, condition)
+        for condition in get_args(Condition)
+        for basis in get_args(Basis)
     }
     return tuple(
         AttackSuccess(
@@ -307,6 +340,24 @@ def success_table(readings: Readings) -> tuple[AttackSuccess, ...]:
         for (basis, condition), mask in masks.items()
         if condition == "unconditional" or network.role == "target"
     )
+
+
+def restriction(readings: Readings, basis: Basis, condition: Condition) -> npt.NDArray[np.bool_]:
+    """Which images count for a table, besides being read correctly by the network itself when clean.
+
+    Source: READINGS 13 and 14.
+
+    Returns:
+        (n,) bool.
+    """
+    truth = readings.truth
+    kept = np.ones(len(truth), dtype=bool)
+    if basis == "common":
+        kept &= np.logical_and.reduce([readings.of(n.name, "clean") == truth for n in readings.networks])
+    if condition == "source_fooled":
+        source = readings.source_network
+        kept &= (readings.of(source, "clean") == truth) & (readings.of(source, "searched") != truth)
+    return kept
 
 
 def grade_table(readings: Readings, class_names: Sequence[str]) -> tuple[GradeSuccess, ...]:

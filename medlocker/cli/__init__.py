@@ -27,6 +27,7 @@ VERBS = {
     "ui": "medlocker.cli.ui:ui",
     "train": "medlocker.cli.train:train",
     "export": "medlocker.cli.export:export",
+    "study": "medlocker.cli.study:study",
     "segment": "medlocker.cli.segment:segment",
     "networks": "medlocker.cli.networks:networks",
     "bench": "medlocker.cli.bench:bench",

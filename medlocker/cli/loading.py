@@ -54,7 +54,7 @@ class ZooLoader:
         """A network that draws lesion masks."""
         from medlocker_zoo.segmentation import resolve_segmenter
 
-        return resolve_segmenter(reference, self.device, provider=self.provider, fetch_uri=fetch_model)
+        return resolve_segmenter(reference, chosen_device(self.asked), provider=self.provider, fetch_uri=fetch_model)
 
 
 def chosen_device(name: str | None) -> torch.device:

@@ -155,7 +155,7 @@ def predict(data: Path, segmenter: str, out: Path, as_json: bool, **options: Any
         tracker.dataset(dataset, "predict")
         with progress.stage("Drawing masks", len(dataset.records)) as advance:
             write_predicted_masks(dataset, network, out, on_image=advance)
-        reports = ()
+        reports: tuple[LesionReport, ...] = ()
         if any(lesion in record.lesion_masks for record in dataset.records for lesion in network.lesions):
             with progress.stage("Measuring on the data set's own masks", len(dataset.records)) as advance:
                 counts = collect_counts(network, dataset, lambda _done, _total: advance(1))

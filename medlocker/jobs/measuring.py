@@ -114,7 +114,9 @@ def measure_release(
         for part in executor.run(measuring, workspace.secret, parts):
             measured.append(part)
             advance(len(part.visible))
-    readings = joined([part.readings for part in measured], networks.ensemble(), networks.targets(), methods)
+    readings = joined(
+        [part.readings for part in measured], networks.ensemble(), networks.targets(), methods, networks.mixtures
+    )
     visible = {seen.id: seen for part in measured for seen in part.visible}
     return Measured(readings, tuple(visible[image_id] for image_id in readings.ids))
 

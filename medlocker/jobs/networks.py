@@ -11,6 +11,7 @@ from medlocker.classifiers import Classifier
 from medlocker.errors import ModelError
 from medlocker.fitness import Ensemble
 from medlocker.segmenting import Segmenter
+from medlocker.transfer import Mixture
 
 
 class NetworkLoader(Protocol):
@@ -50,12 +51,14 @@ class JobNetworks:
         source_references: of the networks to query.
         weights: β; None for equal ones.
         target_references: of the networks that measure transfer.
+        mixtures: of sources and targets, measured as one network each.
     """
 
     loader: NetworkLoader
     source_references: Sequence[str]
     weights: Sequence[float] | None = None
     target_references: Sequence[str] = ()
+    mixtures: Sequence[Mixture] = ()
     _ensemble: Ensemble | None = field(default=None, init=False)
     _targets: Sequence[Classifier] | None = field(default=None, init=False)
     _known: dict[str, str] = field(default_factory=dict, init=False)

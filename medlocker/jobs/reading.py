@@ -165,7 +165,8 @@ class _Measurer:
         networks, methods, seed = self.recipe.networks, self.recipe.methods, self.recipe.settings.seed
         for part in tasks:
             images = [self.reader.image(task) for task in part.images]
-            readings = read_part(part.number, images, networks.ensemble(), networks.targets(), methods, seed, part.best)
+            ensemble, targets, mixtures = networks.ensemble(), networks.targets(), networks.mixtures
+            readings = read_part(part.number, images, ensemble, targets, methods, seed, part.best, mixtures)
             pairs = zip(images, part.images, strict=True)
             yield MeasuredPart(readings, tuple(self.reader.visibility(image, task.record) for image, task in pairs))
 

@@ -44,7 +44,7 @@ def keep_readable(dataset: Dataset, networks: Sequence[Classifier], spec: Datase
         while chunk := list(islice(records, BATCH)):
             kept += _all_correct(chunk, networks)
             advance(len(chunk), f"{len(kept)} kept")
-    chosen = _sample(kept, spec)
+    chosen = draw_sample(kept, spec)
     if not chosen:
         raise DatasetError(
             f"{dataset.root}: no image is read correctly by all of {', '.join(n.name for n in networks)}"
@@ -62,7 +62,8 @@ def _all_correct(records: Sequence[Record], networks: Sequence[Classifier]) -> l
     return [r for r, ok in zip(records, right, strict=True) if ok]
 
 
-def _sample(records: Sequence[Record], spec: DatasetSpec) -> list[Record]:
+def draw_sample(records: Sequence[Record], spec: DatasetSpec) -> list[Record]:
+    """At most `spec.per_class` records of each class, drawn by `spec.seed`, in the order of their ids."""
     if spec.per_class is None:
         return list(records)[: spec.limit]
     rng = np.random.default_rng(spec.seed)

@@ -1,4 +1,4 @@
-"""Coarser labels and held-out parts of a data set."""
+"""Held-out parts of a data set."""
 
 from __future__ import annotations
 
@@ -6,51 +6,10 @@ import hashlib
 from dataclasses import replace
 
 from medlocker.datasets.base import Dataset, Record
+from medlocker.datasets.regrouping import LabelMap, map_labels, parse_label_map
 from medlocker.errors import DatasetError, SettingsError
 
-LabelMap = tuple[tuple[str, tuple[int, ...]], ...]
-"""New classes in order: name, and the old class indices it takes in."""
-
-
-def parse_label_map(text: str) -> LabelMap:
-    """Read a label map such as `no DR=0;DR=1,2,3,4`.
-
-    Args:
-        text: groups divided by semicolons; old indices divided by commas.
-
-    Raises:
-        SettingsError: it does not have that form, or names an old class twice.
-    """
-    try:
-        pairs = [group.split("=") for group in text.split(";")]
-        groups = tuple((name.strip(), tuple(int(index) for index in members.split(","))) for name, members in pairs)
-    except ValueError as error:
-        raise SettingsError(f"--label-map {text!r} cannot be read", fix="write e.g. 'no DR=0;DR=1,2,3,4'") from error
-    old = [index for _, members in groups for index in members]
-    if len(groups) < 2 or len(set(old)) != len(old):
-        raise SettingsError(f"--label-map {text!r}", why="it needs two classes, and each old class once at most")
-    return groups
-
-
-def map_labels(dataset: Dataset, label_map: LabelMap) -> Dataset:
-    """The data set under coarser labels; images of classes the map does not name are left out.
-
-    Args:
-        dataset: fully labelled.
-        label_map: the new classes.
-
-    Raises:
-        DatasetError: the map names a class that the data set does not have.
-    """
-    new_index = {old: new for new, (_, members) in enumerate(label_map) for old in members}
-    unknown = [index for index in new_index if not 0 <= index < len(dataset.class_names)]
-    if unknown:
-        raise DatasetError(
-            f"{dataset.name} has no class {unknown[0]}", why=f"it has {len(dataset.class_names)} classes"
-        )
-    kept = [record for record in dataset.records if record.label in new_index]
-    records = tuple(replace(record, label=new_index[record.label or 0]) for record in kept)
-    return replace(dataset, records=records, class_names=tuple(name for name, _ in label_map))
+__all__ = ["LabelMap", "hold_out", "map_labels", "parse_label_map", "split_dataset"]
 
 
 def split_dataset(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

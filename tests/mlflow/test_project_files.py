@@ -42,8 +42,8 @@ def test_there_is_one_onnx_runtime_with_its_gpu_libraries() -> None:
 def test_mlflow_reads_the_project_and_finds_every_verb() -> None:
     project = load_project(str(ROOT))
     assert project._entry_points.keys() == {
-        "protect", "train", "segment_train", "segment_predict", "export", "transfer", "unlock", "edition", "trace",
-        "rerelease",
+        "protect", "train", "segment_train", "segment_predict", "study", "export", "transfer", "unlock",
+        "edition", "trace", "rerelease",
     }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def build_unet(settings: UnetSettings, lesions: int) -> torch.nn.Module:
             why=str(error).splitlines()[0] if str(error) else type(error).__name__,
             fix="name a convolutional timm network, e.g. tf_mobilenetv3_small_100 or resnet34",
         ) from error
-    torch.nn.init.constant_(network.segmentation_head[0].bias, PRIOR_LOGIT)  # type: ignore[index, union-attr, arg-type]
+    torch.nn.init.constant_(network.segmentation_head[0].bias, PRIOR_LOGIT)  # type: ignore[index, union-attr]
     return network
 
 
@@ -90,8 +90,7 @@ def fill_encoder(network: torch.nn.Module, state: dict[str, torch.Tensor], path:
     Raises:
         ModelError: a tensor of the encoder is missing or has another shape.
     """
-    encoder = network.encoder.model
-    assert isinstance(encoder, torch.nn.Module)
+    encoder = network.get_submodule("encoder.model")
     wanted = {name: value for name, value in encoder.state_dict().items() if not name.endswith(UNUSED_AT_INFERENCE)}
     wrong = [name for name, value in wanted.items() if name not in state or state[name].shape != value.shape]
     if wrong:
