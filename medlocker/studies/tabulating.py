@@ -72,8 +72,12 @@ def _source_rate(cells: Sequence[CellReadings], basis: Basis) -> Rate:
 
 
 def _about(cell: Cell, cells: Sequence[CellReadings]) -> Row:
-    return {"data": cell.data, "source": cell.source, "search": cell.settings.search.name} | {
-        "queries": float(np.mean([q for readings in cells for q in readings.queries] or [float("nan")]))
+    queries = [float(count) for readings in cells for count in readings.queries]
+    return {
+        "data": cell.data,
+        "source": cell.source,
+        "search": cell.settings.search.name,
+        "queries": float(np.mean(queries)) if queries else float("nan"),
     }
 
 
