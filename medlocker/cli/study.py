@@ -13,7 +13,7 @@ from medlocker.cli.loading import ZooLoader
 from medlocker.cli.progress import TerminalProgress
 from medlocker.errors import SettingsError
 from medlocker.keys import Identity, load_identity, new_identity
-from medlocker.studies.cells import cells_of
+from medlocker.studies.cells import cells_of, seeds_of
 from medlocker.studies.networks import StudyNetworks
 from medlocker.studies.plan import StudyPlan, TableName, load_plan
 from medlocker.studies.running import Study, run_cells
@@ -70,7 +70,7 @@ def study(table: TableName, plan_file: Path, out: Path, as_json: bool, **options
         tracking_uri=options["tracking_uri"],
         verb="study",
     ) as tracker:
-        tracker.settings({"plan": plan.name, "table": table, "seeds": plan.seeds, "cells": len(cells)})
+        tracker.settings({"plan": plan.name, "table": table, "seeds": seeds_of(plan, table), "cells": len(cells)})
         tracker.artifact(plan_file, "study")
         results = run_cells(opened_study(plan, plan_file, out, options), cells, tracker, progress)
         tables = tabulate(table, results)

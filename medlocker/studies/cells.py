@@ -65,6 +65,11 @@ def cells_of(plan: StudyPlan, table: TableName) -> tuple[Cell, ...]:
     return tuple(make(plan))
 
 
+def seeds_of(plan: StudyPlan, table: TableName) -> tuple[int, ...]:
+    """The seeds of one table, in order."""
+    return tuple(dict.fromkeys(cell.settings.seed for cell in cells_of(plan, table)))
+
+
 def _settings(plan: StudyPlan, seed: int, changes: dict[str, Any] | None = None) -> ProtectSettings:
     return changed_settings(plan.settings, {**(changes or {}), SEED: seed})
 
@@ -79,7 +84,7 @@ def _transfer(plan: StudyPlan) -> Iterator[Cell]:
     readers = _readers(plan, (*table.sources, *table.targets))
     for source in table.sources:
         targets = tuple(name for name in table.targets if name != source and name not in plan.members(source))
-        for seed in plan.seeds:
+        for seed in table.seeds or plan.seeds:
             yield Cell(table.data, source, targets, _settings(plan, seed), table, readers, table.baselines)
 
 
@@ -106,7 +111,7 @@ def _lesions(plan: StudyPlan) -> Iterator[Cell]:
                     "mark.placement": mode,
                     "mark.when_infeasible": table.when_infeasible,
                 }
-                for seed in plan.seeds:
+                for seed in table.seeds or plan.seeds:
                     yield Cell(
                         table.diseased if diseased else table.healthy,
                         table.source,
@@ -134,7 +139,7 @@ def _ablation(plan: StudyPlan) -> Iterator[Cell]:
         for value in values:
             changes = {} if setting == "logo" else {setting: value}
             for data in table.data:
-                for seed in plan.seeds:
+                for seed in table.seeds or plan.seeds:
                     yield Cell(
                         data,
                         table.source,
@@ -154,7 +159,7 @@ def _baselines(plan: StudyPlan) -> Iterator[Cell]:
     for source in table.sources:
         targets = tuple(name for name in table.targets if name != source and name not in plan.members(source))
         for search in table.searches:
-            for seed in plan.seeds:
+            for seed in table.seeds or plan.seeds:
                 settings = _settings(plan, seed, {SEARCH: search})
                 placements = table.placements if search == table.searches[0] else ()
                 labels = {"search": search}

@@ -80,7 +80,20 @@ class EnsemblePlan(_Model):
         return self
 
 
-class Sampling(_Model):
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class Seeded(_Model):
+    """A part of a plan that may have seeds of its own.
+
+    Attributes:
+        seeds: instead of the plan's.
+    """
+
+    seeds: Seeds | None = None
+
+
+class Sampling(Seeded):
     """Which images of a data set are locked.
 
     Attributes:
@@ -110,7 +123,7 @@ class TransferPlan(Sampling):
     baselines: tuple[Method, ...] = ("random_single", "box")
 
 
-class LesionPlan(_Model):
+class LesionPlan(Seeded):
     """Table 3: placement modes on images with and without lesions.
 
     Attributes:
@@ -172,7 +185,7 @@ class StudyPlan(_Model):
     Attributes:
         name: of the study.
         note: what it stands for.
-        seeds: one release a seed.
+        seeds: one release a seed, where a table names none of its own.
         networks: name → weights file, relative to the folder of networks.
         ensembles: name → members and weights.
         data: name → data set.
@@ -186,7 +199,7 @@ class StudyPlan(_Model):
 
     name: Name
     note: str = ""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    seeds: Seeds = (0,)
     networks: dict[Name, str] = Field(min_length=1)
     ensembles: dict[Name, EnsemblePlan] = {}
     data: dict[Name, DataPlan] = Field(min_length=1)

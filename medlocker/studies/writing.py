@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medlocker.imageio import write_atomic
 from medlocker.jobs.tables import Row
+from medlocker.studies.cells import seeds_of
 from medlocker.studies.plan import StudyPlan, TableName
 from medlocker.studies.tabulating import Tables
 
@@ -69,7 +70,7 @@ def _missing(value: object) -> bool:
 
 def as_page(table: TableName, plan: StudyPlan, tables: Tables, figures: dict[str, bytes], command: str) -> str:
     """The Markdown page."""
-    seeds = ", ".join(map(str, plan.seeds))
+    seeds = ", ".join(map(str, seeds_of(plan, table)))
     search = plan.settings.search
     lines = [
         f"# {TITLES[table]}",
