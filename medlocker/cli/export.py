@@ -3,42 +3,101 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from medlocker.cli.base import PATH, json_option, option, print_json, tracking_options
 from medlocker.cli.progress import TerminalProgress
-from medlocker.errors import SettingsError
+from medlocker.errors import ModelError, SettingsError
 from medlocker_mlflow.runs import tracked_run
+from medlocker_mlflow.tracker import MlflowTracker
 from medlocker_zoo.export import ExportReport, export_onnx
 from medlocker_zoo.resolve import resolve_source
-from medlocker_zoo.segmentation import SegmenterExport, export_segmenter, is_segmenter, load_segmenter
+from medlocker_zoo.segmentation import (
+    OnnxSegmenter,
+    SegmenterExport,
+    export_segmenter,
+    is_segmenter,
+    load_segmenter,
+)
+from medlocker_zoo.storage import SUFFIX
+from medlocker_zoo.targets import OnnxTarget
 
 
 @click.command()
 @click.argument("weights")
-@option("--out", type=PATH, required=True, help="ONNX file to write.")
+@option("--out", type=PATH, required=True, help="ONNX file to write; a folder where WEIGHTS is one.")
 @option("--network", help="The zoo network a foreign weights file belongs to.")
 @tracking_options
 @json_option
 def export(
     weights: str, out: Path, network: str | None, experiment: str, tracking_uri: str | None, as_json: bool
 ) -> None:
-    """Export WEIGHTS (a file or a zoo name) to one ONNX file and check it against PyTorch."""
+    """Export WEIGHTS (a file or a zoo name) to one ONNX file and check it against PyTorch.
+
+    WEIGHTS may be a folder: every .safetensors file in it is exported into the folder OUT; files that hold the same
+    weights already are left alone.
+    """
+    folder = Path(weights).is_dir()
     with tracked_run(
         f"export {Path(weights).stem}", experiment=experiment, tracking_uri=tracking_uri, verb="export"
     ) as tracker:
-        with TerminalProgress().stage(f"Exporting {weights}", None):
-            report = _exported(weights, out, network)
-        parity = report.parity.model_dump()
-        tracker.settings({"weights": weights, "opset": report.opset, "fingerprint": report.fingerprint})
-        tracker.metrics({f"parity/{k}": float(v) for k, v in parity.items() if isinstance(v, int | float)})
-        tracker.artifact(out, "model")
+        if not folder:
+            documents = [_export_one(weights, out, network, tracker)]
+        else:
+            documents = _export_all(Path(weights), out, network, tracker)
     if as_json:
-        print_json({"onnx": str(out), "bytes": report.bytes, "opset": report.opset, "parity": parity})
-    else:
-        difference = f"largest probability difference to PyTorch {report.parity.probability:.1e}"
-        click.echo(f"{out}: {report.bytes:,} bytes, {difference}")
+        print_json({"networks": documents} if folder else documents[0])
+        return
+    for document in documents:
+        click.echo(_line(document))
+
+
+def _line(document: dict[str, Any]) -> str:
+    if "parity" not in document:
+        return f"{document['onnx']}: written before"
+    difference = f"largest probability difference to PyTorch {document['parity']['probability']:.1e}"
+    return f"{document['onnx']}: {document['bytes']:,} bytes, {difference}"
+
+
+def _export_all(folder: Path, out: Path, network: str | None, tracker: MlflowTracker) -> list[dict[str, Any]]:
+    if network is not None:
+        raise SettingsError(f"--network {network}: {folder} is a folder", fix="export foreign weights one by one")
+    files = sorted(folder.glob(f"*{SUFFIX}"))
+    if not files:
+        raise ModelError(f"{folder}: holds no {SUFFIX} file", fix="train networks into it with medlocker train")
+    documents = []
+    for path in files:
+        target = out / f"{path.stem}.onnx"
+        if _exported_before(path, target):
+            documents.append({"onnx": str(target)})
+            continue
+        with tracker.child_run(f"export {path.stem}", tags={"medlocker.verb": "export"}) as child:
+            documents.append(_export_one(str(path), target, None, child))
+    return documents
+
+
+def _exported_before(weights: Path, target: Path) -> bool:
+    """Whether an ONNX file holds these weights already; one that cannot be read is written again."""
+    if not target.is_file():
+        return False
+    loaded = load_segmenter(weights) if is_segmenter(weights) else resolve_source(str(weights))
+    try:
+        served = OnnxSegmenter(target, provider="cpu") if is_segmenter(weights) else OnnxTarget(target, provider="cpu")
+    except ModelError:
+        return False
+    return served.fingerprint == loaded.fingerprint
+
+
+def _export_one(weights: str, out: Path, network: str | None, tracker: MlflowTracker) -> dict[str, Any]:
+    with TerminalProgress().stage(f"Exporting {weights}", None):
+        report = _exported(weights, out, network)
+    parity = report.parity.model_dump()
+    tracker.settings({"weights": weights, "opset": report.opset, "fingerprint": report.fingerprint})
+    tracker.metrics({f"parity/{k}": float(v) for k, v in parity.items() if isinstance(v, int | float)})
+    tracker.artifact(out, "model")
+    return {"onnx": str(out), "bytes": report.bytes, "opset": report.opset, "parity": parity}
 
 
 def _exported(weights: str, out: Path, network: str | None) -> ExportReport | SegmenterExport:

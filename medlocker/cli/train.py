@@ -14,19 +14,24 @@ from medlocker.cli.loading import DEMO, chosen_device
 from medlocker.cli.progress import TerminalProgress
 from medlocker.datasets import Dataset
 from medlocker.datasets.synthetic import write_synthetic_dataset
+from medlocker.errors import SettingsError
 from medlocker_mlflow.runs import tracked_run
+from medlocker_mlflow.tracker import MlflowTracker
+from medlocker_zoo.evaluation import EvalReport
 from medlocker_zoo.labels import map_labels, parse_label_map
-from medlocker_zoo.registry import Card, Recipe, get_card
-from medlocker_zoo.storage import save_classifier
-from medlocker_zoo.training import TrainResult, train_classifier
+from medlocker_zoo.registry import Card, Recipe, get_card, paper_networks
+from medlocker_zoo.storage import SUFFIX, read_metadata, save_classifier
+from medlocker_zoo.training import TrainResult, finished_before, train_classifier
 
 DEMO_TRAIN_PER_GRADE = 60
+PAPER = "paper"
+"""Stands for the paper's seven networks."""
 
 
 @click.command()
 @click.argument("network")
 @option("--data", required=True, help=f"Folder of the data set; '{DEMO}' for embedded synthetic images.")
-@option("--out", type=PATH, required=True, help="Weights file to write (.safetensors).")
+@option("--out", type=PATH, required=True, help="Weights file to write (.safetensors); a folder for several networks.")
 @dataset_options
 @option("--test-data", type=PATH, help="Folder of the test part, measured once at the end.  [default: --data]")
 @option("--test-where", type=ColumnValue(), help="Which rows are the test part, e.g. split=test.")
@@ -45,48 +50,127 @@ DEMO_TRAIN_PER_GRADE = 60
 def train(network: str, data: str, out: Path, as_json: bool, **options: Any) -> None:
     """Train NETWORK on a labelled data set and save its weights.
 
-    Classes are balanced, the epoch with the best quadratic kappa on held-out images is kept, and an interrupted
-    training continues with the same command. See medlocker networks for names.
+    NETWORK may also be several names divided by commas, or `paper` for the paper's seven; then OUT and --init are
+    folders, with a file NAME.safetensors each. Classes are balanced, the epoch with the best quadratic kappa on
+    held-out images is kept, and an interrupted training continues with the same command. See medlocker networks.
     """
     keep_freed_memory()
     progress = TerminalProgress()
+    cards = [adapted_card(name, options["recipe"] or (), options["epochs"]) for name in chosen_names(network)]
+    several = network == PAPER or len(cards) > 1
+    check_places(several, out, options["init"])
     with tracked_run(
         f"train {network}", experiment=options["experiment"], tracking_uri=options["tracking_uri"], verb="train"
     ) as tracker:
         training, test = _datasets(data, out, options, progress)
-        with progress.stage(f"Training {network}", None) as advance:
-            result = train_classifier(
-                adapted_card(network, options["recipe"] or ()),
-                training,
-                options["validation"],
-                test=test,
-                init=options["init"],
-                imagenet=options["imagenet"],
-                seed=options["seed"],
-                epochs=options["epochs"],
-                device=chosen_device(options["device"]),
-                precision=options["precision"],
-                checkpoint_dir=options["checkpoints"] or out.with_name(out.name + ".checkpoints"),
-                tracker=tracker,
-                progress=lambda phase, done, total, line: advance(0, f"{phase} {done} of {total} {line}".rstrip()),
+        if several:
+            trained = _train_several(cards, training, test, out, options, tracker, progress)
+        else:
+            result = _train_one(
+                cards[0], training, test, out, options["init"], options, tracker, progress, options["checkpoints"]
             )
-        save_classifier(out, result.classifier)
-        tracker.artifact(out, "model")
-        _tell(out, result, as_json)
+            trained = {cards[0].name: (out, result)}
+        _tell_all(trained, several, as_json)
 
 
-def adapted_card(network: str, changes: tuple[tuple[str, str], ...]) -> Card:
+def chosen_names(network: str) -> list[str]:
+    """The names behind NETWORK.
+
+    Raises:
+        SettingsError: one is empty or named twice.
+    """
+    names = paper_networks() if network == PAPER else [name.strip() for name in network.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise SettingsError(f"{network!r}: a name is empty or stands twice", fix="write names divided by commas")
+    return names
+
+
+def check_places(several: bool, out: Path, init: Path | None) -> None:
+    """One network is written to a file, several into a folder.
+
+    Raises:
+        SettingsError: it is the other way round.
+    """
+    if several and out.suffix == SUFFIX:
+        raise SettingsError(f"--out {out}: several networks need a folder", fix=f"leave {SUFFIX} out")
+    if several and init is not None and not init.is_dir():
+        raise SettingsError(f"--init {init}: several networks need a folder", why="with a file NAME.safetensors each")
+
+
+Trained = dict[str, tuple[Path, TrainResult | None]]
+"""Name → weights file, and what training gave; None for one that an earlier run finished."""
+
+
+def _train_several(
+    cards: list[Card],
+    training: Dataset,
+    test: Dataset | None,
+    out: Path,
+    options: dict[str, Any],
+    tracker: MlflowTracker,
+    progress: TerminalProgress,
+) -> Trained:
+    trained: Trained = {}
+    for number, card in enumerate(cards, start=1):
+        path = out / f"{card.name}{SUFFIX}"
+        checkpoints = options["checkpoints"] / card.name if options["checkpoints"] else None
+        init = options["init"] / f"{card.name}{SUFFIX}" if options["init"] else None
+        progress.say(f"network {number} of {len(cards)}: {card.name}")
+        asked = {"init": init, "imagenet": options["imagenet"], "seed": options["seed"]}
+        if finished_before(path, card, training, options["validation"], **asked):
+            trained[card.name] = (path, None)
+            continue
+        with tracker.child_run(f"train {card.name}", tags={"medlocker.verb": "train"}) as child:
+            result = _train_one(card, training, test, path, init, options, child, progress, checkpoints)
+        trained[card.name] = (path, result)
+    return trained
+
+
+def _train_one(
+    card: Card,
+    training: Dataset,
+    test: Dataset | None,
+    out: Path,
+    init: Path | None,
+    options: dict[str, Any],
+    tracker: MlflowTracker,
+    progress: TerminalProgress,
+    checkpoints: Path | None = None,
+) -> TrainResult:
+    with progress.stage(f"Training {card.name}", None) as advance:
+        result = train_classifier(
+            card,
+            training,
+            options["validation"],
+            test=test,
+            init=init,
+            imagenet=options["imagenet"],
+            seed=options["seed"],
+            device=chosen_device(options["device"]),
+            precision=options["precision"],
+            checkpoint_dir=checkpoints or out.with_name(out.name + ".checkpoints"),
+            tracker=tracker,
+            progress=lambda phase, done, total, line: advance(0, f"{phase} {done} of {total} {line}".rstrip()),
+        )
+    save_classifier(out, result.classifier)
+    tracker.artifact(out, "model")
+    return result
+
+
+def adapted_card(network: str, changes: tuple[tuple[str, str], ...], epochs: int | None = None) -> Card:
     """A network's card with parts of its recipe replaced.
 
     Args:
         network: its registry name.
         changes: (name, value); a dot leads into the augmentation.
+        epochs: instead of the recipe's.
 
     Raises:
         ModelError: there is no such network.
         SettingsError: a name or value is not part of a recipe.
     """
     card = get_card(network)
+    changes = (*changes, ("epochs", str(epochs))) if epochs is not None else changes
     return card.model_copy(update={"recipe": checked(Recipe, **changed(card.recipe, "--recipe", changes))})
 
 
@@ -112,19 +196,32 @@ def _open(root: Path, described: dict[str, Any], options: dict[str, Any], progre
     return map_labels(dataset, parse_label_map(options["label_map"])) if options["label_map"] else dataset
 
 
-def _tell(out: Path, result: TrainResult, as_json: bool) -> None:
-    measured = {"validation": result.validation, **({"test": result.test} if result.test else {})}
+def _tell_all(trained: Trained, several: bool, as_json: bool) -> None:
+    documents = {name: _document(out, result) for name, (out, result) in trained.items()}
     if as_json:
-        print_json(
-            {
-                "weights": str(out),
-                "best_epoch": result.best_epoch,
-                "precision": result.precision,
-                "resumed": result.resumed,
-                **{name: report.flat(name) for name, report in measured.items()},
-            }
-        )
+        print_json({"networks": documents} if several else next(iter(documents.values())))
         return
-    for name, report in measured.items():
-        click.echo(f"{name}: accuracy {report.accuracy}, quadratic kappa {report.kappa}")
-    click.echo(f"Weights: {out}")
+    for name, (out, result) in trained.items():
+        if several:
+            click.echo(f"{name}: {'finished before' if result is None else 'trained'}")
+        for part, report in _measured(result).items():
+            click.echo(f"{part}: accuracy {report.accuracy}, quadratic kappa {report.kappa}")
+        click.echo(f"Weights: {out}")
+
+
+def _measured(result: TrainResult | None) -> dict[str, EvalReport]:
+    if result is None:
+        return {}
+    return {"validation": result.validation, **({"test": result.test} if result.test else {})}
+
+
+def _document(out: Path, result: TrainResult | None) -> dict[str, object]:
+    if result is None:
+        return {"weights": str(out), "finished_before": True, **read_metadata(out).metrics}
+    return {
+        "weights": str(out),
+        "best_epoch": result.best_epoch,
+        "precision": result.precision,
+        "resumed": result.resumed,
+        **{name: report.flat(name) for name, report in _measured(result).items()},
+    }

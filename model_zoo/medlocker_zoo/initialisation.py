@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from medlocker.errors import SettingsError
+from medlocker.errors import ModelError, SettingsError
 from medlocker_zoo.registry import Architecture, build_network, create_timm
 from medlocker_zoo.storage import fill_network, head_name, head_size, read_tensors
 
@@ -35,11 +35,25 @@ def initial_network(
         raise SettingsError("--init and --imagenet are both given", fix="give one of them")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        origin = origin_of(init, imagenet)
         if init:
-            return _from_file(architecture, num_classes, init), f"{init.name} sha256:{_file_sha256(init)}"
+            return _from_file(architecture, num_classes, init), origin
         if imagenet:
-            return create_timm(architecture, num_classes, pretrained=True), "imagenet"
-        return build_network(architecture, num_classes), "random"
+            return create_timm(architecture, num_classes, pretrained=True), origin
+        return build_network(architecture, num_classes), origin
+
+
+def origin_of(init: Path | None, imagenet: bool) -> str:
+    """What is recorded of where training starts: a file with its digest, `imagenet`, or `random`.
+
+    Raises:
+        ModelError: the file is not there.
+    """
+    if init is None:
+        return "imagenet" if imagenet else "random"
+    if not init.is_file():
+        raise ModelError(f"{init}: no such weights file", fix="check the path")
+    return f"{init.name} sha256:{_file_sha256(init)}"
 
 
 def _from_file(architecture: Architecture, num_classes: int, path: Path) -> torch.nn.Module:

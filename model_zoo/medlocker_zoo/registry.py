@@ -145,6 +145,11 @@ def list_networks(pattern: str = "*") -> list[str]:
     return [name for name in _cards() if fnmatch.fnmatchcase(name, pattern)]
 
 
+def paper_networks() -> list[str]:
+    """Names of the paper's seven networks, in alphabetical order."""
+    return [name for name, card in _cards().items() if card.in_paper]
+
+
 def get_card(name: str) -> Card:
     """The card of one network.
 

@@ -19,12 +19,12 @@ from medlocker.tracking import NullTracker, Tracker
 from medlocker_zoo.checkpoints import EpochRecord, RunState, load_checkpoint, save_checkpoint
 from medlocker_zoo.classifier import ClassifierMetadata, TorchClassifier
 from medlocker_zoo.evaluation import EvalReport, confusion_matrix, evaluate_classifier, quadratic_kappa
-from medlocker_zoo.initialisation import initial_network
+from medlocker_zoo.initialisation import initial_network, origin_of
 from medlocker_zoo.labels import split_dataset
 from medlocker_zoo.optimisation import Precision, Setup, make_optimiser, predict, train_epoch, use_bfloat16
 from medlocker_zoo.pixels import PixelCache, cache_pixels
 from medlocker_zoo.registry import Card, get_card
-from medlocker_zoo.storage import round_to_half
+from medlocker_zoo.storage import read_metadata, round_to_half
 
 Phase = Literal["decode", "train", "evaluate"]
 Progress = Callable[[Phase, int, int, str], None]
@@ -114,6 +114,46 @@ def train_classifier(
     _run_epochs(state, parts, setup, checkpoint_dir, settings, tracker, progress)
     state.network.load_state_dict(round_to_half(state.best) if half else state.best)
     return _finish(state, metadata, parts[1], test, setup, resumed, tracker, progress)
+
+
+def finished_before(
+    path: Path, card: Card, train: Dataset, validation: float, *, init: Path | None, imagenet: bool, seed: int
+) -> bool:
+    """Whether a weights file already holds what a training run would give.
+
+    Args:
+        path: the weights file; need not exist.
+        card: network and recipe.
+        train: fully labelled.
+        validation: share held out.
+        init: as for `train_classifier`.
+        imagenet: likewise.
+        seed: likewise.
+
+    Raises:
+        ModelError: it holds the outcome of another run, and would be overwritten.
+    """
+    if not path.is_file():
+        return False
+    wanted = _metadata(card, split_dataset(train, validation, seed)[0], origin_of(init, imagenet), seed)
+    found = read_metadata(path)
+    fields = (
+        "network",
+        "architecture",
+        "class_names",
+        "preprocessing",
+        "recipe",
+        "seed",
+        "trained_on",
+        "initial_weights",
+    )
+    changed = [name for name in fields if getattr(found, name) != getattr(wanted, name)]
+    if changed:
+        raise ModelError(
+            f"{path}: holds the outcome of a run with another {', '.join(changed)}",
+            fix="repeat the earlier command, or name another --out",
+        )
+    return True
 
 
 def _metadata(card: Card, train: Dataset, origin: str, seed: int) -> ClassifierMetadata:
