@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+# What Ray's own processes tell a driver goes to its standard output, where a `--json` must stand alone; what matters of
+# it arrives as exceptions. Ray reads this when it is imported.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
 
 try:
     import ray
@@ -31,6 +36,8 @@ from medlocker.sealing import Identity, new_key_pair, open_with, seal_to
 T = TypeVar("T")
 R = TypeVar("R")
 
+OWN_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_worker_niceness": "0"}
+"""Environment of a Ray that is started here: it reports to nobody, and its workers do not stand back for others."""
 LOST = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.WorkerCrashedError)
 
 
@@ -131,8 +138,8 @@ def connected(address: str | None, cores: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in OWN_RAY.items():
+        os.environ.setdefault(name, value)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         options |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
@@ -219,8 +226,12 @@ class _Actors:
         self._expect(self._actors[place].work.remote(tuple(tasks)), "work", place)
 
     def events(self, timeout: float) -> Sequence[Event]:
-        ready, _ = ray.wait(list(self._pending), num_returns=1, timeout=timeout)
-        return [event for reference in ready if (event := self._event(reference))]
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            ready, _ = ray.wait(list(self._pending), num_returns=1, timeout=left)
+            if found := [event for reference in ready if (event := self._event(reference))]:
+                return found
+        return []
 
     def _event(self, reference: Any) -> Event | None:
         what, place = self._pending.pop(reference)
