@@ -68,6 +68,7 @@ def test_killed_actors_are_replaced_and_get_the_secret_again(here, tmp_path):
     assert all(line.startswith("a worker was lost and is replaced, 1 of the images are done again") for line in said)
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_every_actor_stops_the_job(actors, tmp_path):
     with pytest.raises(WorkerError, match="keep dying"):
         list(actors.run(Squaring(tmp_path, dies_at=(3,), always=True), SECRET, range(4)))
