@@ -95,7 +95,10 @@ def read_registry(path: Path, owner: Owner) -> Registry:
     if len(content) > MAX_REGISTRY_BYTES:
         raise IdentityError(f"{path}: larger than {MAX_REGISTRY_BYTES >> 20} MiB", why="no list is that long")
     try:
-        plain = verify_envelope(parse_envelope(content), owner.public_keys, REGISTRY_TYPE)
+        envelope = parse_envelope(content)
+        if canonical_json(envelope) + b"\n" != content:
+            raise SignatureError("the envelope is not canonical", why="it was altered")
+        plain = verify_envelope(envelope, owner.public_keys, REGISTRY_TYPE)
         return Registry.model_validate_json(plain)
     except (SignatureError, ValidationError) as error:
         raise IdentityError(

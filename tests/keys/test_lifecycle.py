@@ -18,7 +18,6 @@ from medlocker.keys.lifecycle import issue, matching_images, publish_revocations
 from medlocker.keys.owner import load_owner, new_owner, public_file, rotate_signing
 from medlocker.keys.recipients import add_recipient, read_registry, registry_file
 from medlocker.keys.recording import OwnerLedger
-from medlocker.keys.release_signature import SIGNATURE_NAME, check_signature, sign_release
 from medlocker.keys.revocations import (
     REVOCATIONS_NAME,
     ExpiredKeyError,
@@ -298,22 +297,6 @@ def test_a_release_is_recorded_once_and_another_manifest_is_refused(case: Case) 
     manifest.write_bytes(manifest.read_bytes() + b"\n")
     with pytest.raises(LedgerError, match="not the manifest that the ledger records"):
         case.ledger.record_release(case.example.folder, case.example.manifest)
-
-
-def test_every_changed_byte_of_manifest_or_signature_is_detected(case: Case) -> None:
-    sign_release(case.example.folder, case.owner)
-    assert check_signature(case.example.folder, case.owner.public_keys) is not None
-    tried = 0
-    for name in ("release.json", SIGNATURE_NAME):
-        path = case.example.folder / name
-        whole = path.read_bytes()
-        for position in range(len(whole)):
-            path.write_bytes(whole[:position] + bytes([whole[position] ^ (1 << position % 8)]) + whole[position + 1 :])
-            with pytest.raises(ReleaseError):
-                check_signature(case.example.folder, case.owner.public_keys)
-            tried += 1
-        path.write_bytes(whole)
-    assert tried > 1500
 
 
 def test_registered_recipients_are_signed_and_told_apart(case: Case) -> None:
