@@ -41,6 +41,7 @@ from medlocker.blending import (
 from medlocker.datasets import DatasetSpec, open_dataset
 from medlocker.datasets.synthetic import draw_fundus
 from medlocker.fitness import Ensemble
+from medlocker.imageio import read_image
 from medlocker.metrics import Proportion
 from medlocker.placement import feasible_positions
 from medlocker.querying import QueryEngine, SearchJob, image_generator
@@ -82,10 +83,10 @@ def samples(options: argparse.Namespace) -> Iterator[Sample]:
             yield Sample(str(number), draw_fundus(rng, number % 5).pixels, number % 5)
         return
     where = (("split", options.split),) if options.split else ()
-    data = open_dataset(DatasetSpec(path=options.folder, labels=options.labels, where=where, on_error="skip"))
+    data = open_dataset(DatasetSpec(root=Path(options.folder), labels=options.labels, where=where, on_error="skip"))
     for number in rng.permutation(len(data.records)).tolist():
         record = data.records[number]
-        yield Sample(record.id, record.load(), record.label)
+        yield Sample(record.id, read_image(record.path).pixels, int(record.label or 0))
 
 
 def read_correctly(ensemble: Ensemble, options: argparse.Namespace) -> list[Sample]:
