@@ -1,8 +1,8 @@
 """What a key for many images costs to issue and to open, and a long ledger to verify; prints one JSON object.
 
-Parameters are synthetic: no image is made or read. A key is issued as `medlocker key issue` does it: document, signature,
-seal, file, event, receipt; and opened as `medlocker unlock` does it: seal, signature, schema. Each repeat is a process of
-its own, so that the peak memory is that of the one task.
+Parameters are synthetic: no image is made or read. A key is issued as `medlocker key issue` does it: document,
+signature, seal, file, event, receipt; and opened as `medlocker unlock` does it: seal, signature, schema. Each repeat is
+a process of its own, so that the peak memory is that of the one task.
 
 Usage: python benchmarks/keys.py [--images N] [--events N] [--repeats N] [--folder DIR]
 """
@@ -138,15 +138,12 @@ def repeated(task: str, folder: Path, count: int, repeats: int) -> dict[str, obj
     runs = [
         json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout) for _ in range(repeats)
     ]
-    return {
-        name: {
-            "median": round(statistics.median(values), 2),
-            "min": round(min(values), 2),
-            "max": round(max(values), 2),
-        }
-        for name in runs[0]
-        if (values := [run[name] for run in runs])
-    }
+    return {name: spread([run[name] for run in runs]) for name in runs[0]}
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and range."""
+    return {"median": round(statistics.median(values), 2), "min": round(min(values), 2), "max": round(max(values), 2)}
 
 
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
