@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,29 @@ import numpy as np
 import numpy.typing as npt
 
 from medlocker.datasets.base import Dataset
+
+
+@dataclass(frozen=True)
+class ModelOrigin:
+    """Where a network of a job comes from.
+
+    Attributes:
+        network: its name in this job.
+        uri: a fixed version: `models:/name/3`, `models:/m-…` or `runs:/id/path`; never an alias, which may move.
+        run_id: of the run that made it; None where that is not known.
+        model_id: of the logged model; None for an artifact that is none.
+        by_weights: whether it was not named so, but its weights are those of this version.
+    """
+
+    network: str
+    uri: str
+    run_id: str | None = None
+    model_id: str | None = None
+    by_weights: bool = False
+
+    def __str__(self) -> str:
+        what = "has the weights of" if self.by_weights else "is"
+        return f"{self.network} {what} {self.uri}" + (f" (run {self.run_id})" if self.run_id else "")
 
 
 class Tracker(Protocol):
@@ -30,6 +54,10 @@ class Tracker(Protocol):
 
     def dataset(self, dataset: Dataset, context: str) -> None:
         """Record the data set a job reads; `context` is e.g. `protect`, `train`, `validation`."""
+        ...
+
+    def models(self, origins: Sequence[ModelOrigin]) -> None:
+        """Record which stored model versions a job's networks are."""
         ...
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
@@ -65,6 +93,9 @@ class NullTracker:
         """Do nothing."""
 
     def dataset(self, dataset: Dataset, context: str) -> None:
+        """Do nothing."""
+
+    def models(self, origins: Sequence[ModelOrigin]) -> None:
         """Do nothing."""
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:

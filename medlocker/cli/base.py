@@ -162,6 +162,24 @@ def tracking_options(function: F) -> F:
     for add in (
         option("--experiment", help="MLflow experiment of the run.", default="medlocker"),
         option("--tracking-uri", help="MLflow tracking store (default: MLFLOW_TRACKING_URI, else ./mlflow.db)."),
+        option(
+            "--offline", type=PATH, help="Record the run in this folder instead; medlocker runs merge brings it in."
+        ),
     ):
         function = add(function)
     return function
+
+
+def register_options(function: F) -> F:
+    """Whether the model becomes a registered version."""
+    for add in (
+        option("--register", help="Register the model under this name in MLflow's model registry."),
+        option("--alias", help="Alias for the new version, e.g. champion; it moves here from an earlier version."),
+    ):
+        function = add(function)
+    return function
+
+
+def tracking(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the run is recorded, as `tracked_run` takes it."""
+    return {name: options[name] for name in ("experiment", "tracking_uri", "offline")}

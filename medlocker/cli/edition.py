@@ -9,7 +9,7 @@ import click
 
 from medlocker.audit import read_events
 from medlocker.audit.overview import ReleasedCopy, overview_of
-from medlocker.cli.base import PATH, LazyGroup, json_option, option, print_json, tracking_options
+from medlocker.cli.base import PATH, LazyGroup, json_option, option, print_json, tracking, tracking_options
 from medlocker.cli.ledger_options import owner_key_option
 from medlocker.cli.mirroring import mirror_after, mirror_option
 from medlocker.cli.owning import copy_options, named_recipient, opened_copy, owner_ledger, recipient_options
@@ -56,8 +56,7 @@ def make(release: Path, name: str, out: Path, as_json: bool, **options: Any) -> 
     recipient = named_recipient(name, owner, options["registry"], options["public_key"])
     with tracked_run(
         options["run_name"] or f"edition of {release.name}",
-        experiment=options["experiment"],
-        tracking_uri=options["tracking_uri"],
+        **tracking(options),
         verb="edition",
     ) as tracker:
         ledger = owner_ledger(owner, copy.owner_dir, options["ledger"], options["actor"], tracker.run_id)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from medlocker.cli.base import PATH, json_option, option, print_json, tracking_options
+from medlocker.cli.base import PATH, json_option, option, print_json, register_options, tracking, tracking_options
 from medlocker.cli.progress import TerminalProgress
 from medlocker.errors import ModelError, SettingsError
+from medlocker_mlflow.fetch import fetch_model, is_model_uri, pin_model
+from medlocker_mlflow.models import Registration, checked_registration, describe_model, log_onnx
 from medlocker_mlflow.runs import tracked_run
 from medlocker_mlflow.tracker import MlflowTracker
+from medlocker_zoo.classifier import TorchClassifier
 from medlocker_zoo.export import ExportReport, export_onnx
 from medlocker_zoo.resolve import resolve_source
 from medlocker_zoo.segmentation import (
@@ -29,22 +33,24 @@ from medlocker_zoo.targets import OnnxTarget
 @click.argument("weights")
 @option("--out", type=PATH, required=True, help="ONNX file to write; a folder where WEIGHTS is one.")
 @option("--network", help="The zoo network a foreign weights file belongs to.")
+@register_options
 @tracking_options
 @json_option
-def export(
-    weights: str, out: Path, network: str | None, experiment: str, tracking_uri: str | None, as_json: bool
-) -> None:
-    """Export WEIGHTS (a file or a zoo name) to one ONNX file and check it against PyTorch.
+def export(weights: str, out: Path, network: str | None, as_json: bool, **options: Any) -> None:
+    """Export WEIGHTS (a file, a zoo name or an MLflow URI) to one ONNX file and check it against PyTorch.
 
     WEIGHTS may be a folder: every .safetensors file in it is exported into the folder OUT; files that hold the same
     weights already are left alone.
     """
     folder = Path(weights).is_dir()
-    with tracked_run(
-        f"export {Path(weights).stem}", experiment=experiment, tracking_uri=tracking_uri, verb="export"
-    ) as tracker:
+    if options["register"] and (folder or is_segmenter(Path(weights))):
+        raise SettingsError(
+            f"--register {options['register']}: {weights} is not one classifier", fix="export classifiers one by one"
+        )
+    registration = checked_registration(options["register"], options["alias"], offline=bool(options["offline"]))
+    with tracked_run(f"export {Path(weights).stem}", verb="export", **tracking(options)) as tracker:
         if not folder:
-            documents = [_export_one(weights, out, network, tracker)]
+            documents = [_export_one(weights, out, network, tracker, registration)]
         else:
             documents = _export_all(Path(weights), out, network, tracker)
     if as_json:
@@ -58,7 +64,8 @@ def _line(document: dict[str, Any]) -> str:
     if "parity" not in document:
         return f"{document['onnx']}: written before"
     difference = f"largest probability difference to PyTorch {document['parity']['probability']:.1e}"
-    return f"{document['onnx']}: {document['bytes']:,} bytes, {difference}"
+    model = f"\nMLflow model: {document['model']['text']}" if "model" in document else ""
+    return f"{document['onnx']}: {document['bytes']:,} bytes, {difference}{model}"
 
 
 def _export_all(folder: Path, out: Path, network: str | None, tracker: MlflowTracker) -> list[dict[str, Any]]:
@@ -90,19 +97,32 @@ def _exported_before(weights: Path, target: Path) -> bool:
     return served.fingerprint == loaded.fingerprint
 
 
-def _export_one(weights: str, out: Path, network: str | None, tracker: MlflowTracker) -> dict[str, Any]:
+def _export_one(
+    weights: str, out: Path, network: str | None, tracker: MlflowTracker, registration: Registration | None = None
+) -> dict[str, Any]:
+    origins = [pin_model(weights)] if is_model_uri(weights) else []
     with TerminalProgress().stage(f"Exporting {weights}", None):
-        report = _exported(weights, out, network)
+        report, classifier = _exported(origins[0].uri if origins else weights, out, network)
     parity = report.parity.model_dump()
     tracker.settings({"weights": weights, "opset": report.opset, "fingerprint": report.fingerprint})
     tracker.metrics({f"parity/{k}": float(v) for k, v in parity.items() if isinstance(v, int | float)})
-    tracker.artifact(out, "model")
-    return {"onnx": str(out), "bytes": report.bytes, "opset": report.opset, "parity": parity}
+    document = {"onnx": str(out), "bytes": report.bytes, "opset": report.opset, "parity": parity}
+    if classifier is None:
+        tracker.artifact(out, "model")
+        return document
+    tracker.models([replace(origin, network=classifier.name) for origin in origins])
+    logged = log_onnx(tracker, out, classifier, registration)
+    difference = f"largest probability difference to PyTorch {report.parity.probability:.1e}"
+    tracker.describe(f"{describe_model(classifier.metadata)}\n\nAs ONNX: {difference}.")
+    return document | {"model": asdict(logged) | {"text": str(logged)}}
 
 
-def _exported(weights: str, out: Path, network: str | None) -> ExportReport | SegmenterExport:
+def _exported(
+    weights: str, out: Path, network: str | None
+) -> tuple[ExportReport, TorchClassifier] | tuple[SegmenterExport, None]:
     if is_segmenter(Path(weights)):
         if network is not None:
             raise SettingsError(f"--network {network}: {weights} says itself what it is", fix="leave --network out")
-        return export_segmenter(load_segmenter(Path(weights)), out)
-    return export_onnx(resolve_source(weights, network=network), out)
+        return export_segmenter(load_segmenter(Path(weights)), out), None
+    classifier = resolve_source(weights, network=network, fetch_uri=fetch_model)
+    return export_onnx(classifier, out), classifier

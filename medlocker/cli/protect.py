@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from medlocker.cli.base import (
     json_option,
     option,
     print_json,
+    tracking,
     tracking_options,
 )
 from medlocker.cli.dataset_options import dataset_options, dataset_spec, described_options
@@ -117,11 +119,10 @@ def protect(data: str, out: Path, owner: Path | None, owner_dir: Path | None, as
     person = protecting_owner(owner, owner_dir, demo=data == DEMO)
     with tracked_run(
         options["run_name"] or f"protect {Path(data).name}",
-        experiment=options["experiment"],
-        tracking_uri=options["tracking_uri"],
+        **tracking(options),
         verb="protect",
     ) as tracker:
-        request = protect_request(data, out, owner_dir, settings, options)
+        request = pinned(protect_request(data, out, owner_dir, settings, options), loader)
         ledger = owner_ledger(person, owner_dir, options["ledger"], options["actor"], tracker.run_id)
         with chosen_executor(options, progress.say, local="processes") as executor:
             result = run_protect(request, loader, person.identity, tracker, progress, ledger, executor)
@@ -129,6 +130,11 @@ def protect(data: str, out: Path, owner: Path | None, owner_dir: Path | None, as
             print_json(protect_json(request, result, tracker.run_id))
         else:
             click.echo(protect_text(request, result, tracker.run_id))
+
+
+def pinned(request: ProtectRequest, loader: ZooLoader) -> ProtectRequest:
+    """The request with every model alias replaced by the version it stands for now, as the release will remember it."""
+    return replace(request, sources=loader.pinned(request.sources), targets=loader.pinned(request.targets))
 
 
 def protect_settings(options: dict[str, Any]) -> ProtectSettings:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from medlocker.audit import Holding, who
-from medlocker.cli.base import PATH, json_option, option, print_json, tracking_options
+from medlocker.cli.base import PATH, json_option, option, print_json, tracking, tracking_options
 from medlocker.cli.mirroring import mirror_after, mirror_option
 from medlocker.cli.owning import copy_options, opened_copy, owner_ledger, signing_owner
 from medlocker.cli.progress import TerminalProgress
@@ -58,8 +58,7 @@ def rerelease(release: Path, out: Path, reason: str, as_json: bool, **options: A
     owner_dir = options["new_owner_dir"] or default_owner_dir(out)
     with tracked_run(
         options["run_name"] or f"rerelease {release.name}",
-        experiment=options["experiment"],
-        tracking_uri=options["tracking_uri"],
+        **tracking(options),
         verb="rerelease",
     ) as tracker:
         former = owner_ledger(owner, copy.owner_dir, options["ledger"], options["actor"], tracker.run_id)

@@ -6,6 +6,7 @@ import io
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,12 +27,13 @@ from medlocker_mlflow.comparing import (
 )
 from medlocker_mlflow.comparison_page import outcome_text, setting_text, side_by_side, write_comparison
 from medlocker_mlflow.history import Condition, History, best_first, parse_condition
+from medlocker_mlflow.merging import merge_offline
 
 NARROWEST = 100
 """Columns a table is laid out for at least, so that a pipe does not squeeze it."""
 RATES = ("asr/source/", "asr/transfer/")
 
-_VERBS = {"list": "list_runs", "compare": "compare", "best": "best"}
+_VERBS = {"list": "list_runs", "compare": "compare", "best": "best", "merge": "merge"}
 
 
 @click.group(cls=LazyGroup, verbs={name: f"{__name__}:{function}" for name, function in _VERBS.items()})
@@ -122,6 +124,25 @@ def best(
             table.add_row(str(place), run.short_id, run.name, outcome_text(metric, metric_value(run, metric)))
         click.echo(_text(table))
     _show(history, comparison, html, as_json, {"metric": metric, "lowest": lowest})
+
+
+@click.command()
+@click.argument("folder", type=PATH)
+@_store_option
+@json_option
+def merge(folder: Path, tracking_uri: str | None, as_json: bool) -> None:
+    """Copy the runs that --offline recorded in FOLDER into the tracking store, completely and once.
+
+    The folder is not changed and may be deleted afterwards; merging it again copies nothing twice.
+    """
+    merged = merge_offline(folder, tracking_uri)
+    if as_json:
+        print_json({"runs": [asdict(run) for run in merged]})
+        return
+    words = {"copied": "copied as", "there": "is there as", "running": "left out: it has not ended"}
+    for run in merged:
+        click.echo(f"{run.name} ({run.offline_run_id[:8]}) {words[run.outcome]} {(run.run_id or '')[:8]}".rstrip())
+    click.echo(f"{sum(run.outcome == 'copied' for run in merged)} of {len(merged)} runs copied.")
 
 
 def _chosen(history: History, *, experiment: str, all_experiments: bool, where: Sequence[str]) -> list[RunFacts]:

@@ -22,6 +22,7 @@ from medlocker.cli.base import (
     json_option,
     option,
     print_json,
+    tracking,
     tracking_options,
 )
 from medlocker.cli.dataset_options import dataset_options, described_options, open_described
@@ -82,9 +83,7 @@ def train(data: Path, out: Path, onnx: Path | None, as_json: bool, **options: An
     keep_freed_memory()
     progress = TerminalProgress()
     job = segmentation_job(out, options)
-    with tracked_run(
-        "segment train", experiment=options["experiment"], tracking_uri=options["tracking_uri"], verb="segment"
-    ) as tracker:
+    with tracked_run("segment train", **tracking(options), verb="segment") as tracker:
         described = described_options(options)
         training = open_described(data, job.seed, described, progress)
         test = None
@@ -144,9 +143,7 @@ def predict(data: Path, segmenter: str, out: Path, as_json: bool, **options: Any
     measured on them.
     """
     progress = TerminalProgress()
-    with tracked_run(
-        "segment predict", experiment=options["experiment"], tracking_uri=options["tracking_uri"], verb="segment"
-    ) as tracker:
+    with tracked_run("segment predict", **tracking(options), verb="segment") as tracker:
         network = resolve_segmenter(
             segmenter, chosen_device(options["device"]), provider=options["provider"], fetch_uri=fetch_model
         )

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import click
 
-from medlocker.cli.base import PATH, json_option, option, print_json, tracking_options
+from medlocker.cli.base import PATH, json_option, option, print_json, tracking, tracking_options
 from medlocker.cli.loading import ZooLoader
 from medlocker.cli.progress import TerminalProgress
 from medlocker.errors import SettingsError
@@ -66,8 +66,7 @@ def study(table: TableName, plan_file: Path, out: Path, as_json: bool, **options
     progress = TerminalProgress()
     with tracked_run(
         f"study {plan.name} {table}",
-        experiment=options["experiment"],
-        tracking_uri=options["tracking_uri"],
+        **tracking(options),
         verb="study",
     ) as tracker:
         tracker.settings({"plan": plan.name, "table": table, "seeds": seeds_of(plan, table), "cells": len(cells)})

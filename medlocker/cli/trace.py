@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from medlocker.cli.base import EXIT_FAILED, PATH, json_option, option, print_json, tracking_options
+from medlocker.cli.base import EXIT_FAILED, PATH, json_option, option, print_json, tracking, tracking_options
 from medlocker.cli.mirroring import mirror_after, mirror_option
 from medlocker.cli.owning import opened_copy, owner_ledger, owner_option
 from medlocker.cli.progress import TerminalProgress
@@ -47,8 +47,7 @@ def trace(ctx: click.Context, /, path: Path, release: Path, as_json: bool, **opt
     copy, owner = opened_copy(release, options["owner_dir"], options["owner"])
     with tracked_run(
         options["run_name"] or f"trace {path.name}",
-        experiment=options["experiment"],
-        tracking_uri=options["tracking_uri"],
+        **tracking(options),
         verb="trace",
     ) as tracker:
         ledger = owner_ledger(owner, copy.owner_dir, options["ledger"], options["actor"], tracker.run_id)

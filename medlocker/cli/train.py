@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from medlocker.allocator import keep_freed_memory
-from medlocker.cli.base import PATH, ColumnValue, changed, checked, json_option, option, print_json, tracking_options
+from medlocker.cli.base import (
+    PATH,
+    ColumnValue,
+    changed,
+    checked,
+    json_option,
+    option,
+    print_json,
+    register_options,
+    tracking,
+    tracking_options,
+)
 from medlocker.cli.dataset_options import dataset_options, described_options, open_described
 from medlocker.cli.loading import DEMO, chosen_device
 from medlocker.cli.progress import TerminalProgress
 from medlocker.datasets import Dataset
 from medlocker.datasets.synthetic import write_synthetic_dataset
 from medlocker.errors import SettingsError
+from medlocker_mlflow.models import (
+    LoggedNetwork,
+    Registration,
+    checked_registration,
+    describe_model,
+    log_classifier,
+)
 from medlocker_mlflow.runs import tracked_run
 from medlocker_mlflow.tracker import MlflowTracker
 from medlocker_zoo.evaluation import EvalReport
@@ -45,6 +64,7 @@ PAPER = "paper"
 @option("--checkpoints", type=PATH, help="Folder of checkpoints; a second run continues.  [default: OUT.checkpoints]")
 @option("--device", help="Where to train.  [default: cuda where there is one]")
 @option("--seed", type=click.IntRange(0), default=0, help="Of everything random.")
+@register_options
 @tracking_options
 @json_option
 def train(network: str, data: str, out: Path, as_json: bool, **options: Any) -> None:
@@ -59,17 +79,22 @@ def train(network: str, data: str, out: Path, as_json: bool, **options: Any) -> 
     cards = [adapted_card(name, options["recipe"] or (), options["epochs"]) for name in chosen_names(network)]
     several = network == PAPER or len(cards) > 1
     check_places(several, out, options["init"])
-    with tracked_run(
-        f"train {network}", experiment=options["experiment"], tracking_uri=options["tracking_uri"], verb="train"
-    ) as tracker:
+    if several and options["register"]:
+        raise SettingsError(
+            f"--register {options['register']}: {len(cards)} networks are trained", fix="train them one by one"
+        )
+    registration = checked_registration(options["register"], options["alias"], offline=bool(options["offline"]))
+    with tracked_run(f"train {network}", verb="train", **tracking(options)) as tracker:
         training, test = _datasets(data, out, options, progress)
         if several:
             trained = _train_several(cards, training, test, out, options, tracker, progress)
         else:
-            result = _train_one(
-                cards[0], training, test, out, options["init"], options, tracker, progress, options["checkpoints"]
-            )
-            trained = {cards[0].name: (out, result)}
+            places = {"checkpoints": options["checkpoints"], "registration": registration}
+            trained = {
+                cards[0].name: _train_one(
+                    cards[0], training, test, out, options["init"], options, tracker, progress, **places
+                )
+            }
         _tell_all(trained, several, as_json)
 
 
@@ -97,8 +122,13 @@ def check_places(several: bool, out: Path, init: Path | None) -> None:
         raise SettingsError(f"--init {init}: several networks need a folder", why="with a file NAME.safetensors each")
 
 
-Trained = dict[str, tuple[Path, TrainResult | None]]
-"""Name → weights file, and what training gave; None for one that an earlier run finished."""
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network's weights file, and what training gave; None for one that an earlier run finished."""
+
+    out: Path
+    result: TrainResult | None = None
+    logged: LoggedNetwork | None = None
 
 
 def _train_several(
@@ -109,8 +139,8 @@ def _train_several(
     options: dict[str, Any],
     tracker: MlflowTracker,
     progress: TerminalProgress,
-) -> Trained:
-    trained: Trained = {}
+) -> dict[str, Trained]:
+    trained = {}
     for number, card in enumerate(cards, start=1):
         path = out / f"{card.name}{SUFFIX}"
         checkpoints = options["checkpoints"] / card.name if options["checkpoints"] else None
@@ -118,11 +148,12 @@ def _train_several(
         progress.say(f"network {number} of {len(cards)}: {card.name}")
         asked = {"init": init, "imagenet": options["imagenet"], "seed": options["seed"]}
         if finished_before(path, card, training, options["validation"], **asked):
-            trained[card.name] = (path, None)
+            trained[card.name] = Trained(path)
             continue
         with tracker.child_run(f"train {card.name}", tags={"medlocker.verb": "train"}) as child:
-            result = _train_one(card, training, test, path, init, options, child, progress, checkpoints)
-        trained[card.name] = (path, result)
+            trained[card.name] = _train_one(
+                card, training, test, path, init, options, child, progress, checkpoints=checkpoints
+            )
     return trained
 
 
@@ -135,8 +166,10 @@ def _train_one(
     options: dict[str, Any],
     tracker: MlflowTracker,
     progress: TerminalProgress,
+    *,
     checkpoints: Path | None = None,
-) -> TrainResult:
+    registration: Registration | None = None,
+) -> Trained:
     with progress.stage(f"Training {card.name}", None) as advance:
         result = train_classifier(
             card,
@@ -153,8 +186,9 @@ def _train_one(
             progress=lambda phase, done, total, line: advance(0, f"{phase} {done} of {total} {line}".rstrip()),
         )
     save_classifier(out, result.classifier)
-    tracker.artifact(out, "model")
-    return result
+    logged = log_classifier(tracker, out, result.classifier, registration)
+    tracker.describe(describe_model(result.classifier.metadata))
+    return Trained(out, result, logged)
 
 
 def adapted_card(network: str, changes: tuple[tuple[str, str], ...], epochs: int | None = None) -> Card:
@@ -196,17 +230,19 @@ def _open(root: Path, described: dict[str, Any], options: dict[str, Any], progre
     return map_labels(dataset, parse_label_map(options["label_map"])) if options["label_map"] else dataset
 
 
-def _tell_all(trained: Trained, several: bool, as_json: bool) -> None:
-    documents = {name: _document(out, result) for name, (out, result) in trained.items()}
+def _tell_all(trained: dict[str, Trained], several: bool, as_json: bool) -> None:
+    documents = {name: _document(one) for name, one in trained.items()}
     if as_json:
         print_json({"networks": documents} if several else next(iter(documents.values())))
         return
-    for name, (out, result) in trained.items():
+    for name, one in trained.items():
         if several:
-            click.echo(f"{name}: {'finished before' if result is None else 'trained'}")
-        for part, report in _measured(result).items():
+            click.echo(f"{name}: {'finished before' if one.result is None else 'trained'}")
+        for part, report in _measured(one.result).items():
             click.echo(f"{part}: accuracy {report.accuracy}, quadratic kappa {report.kappa}")
-        click.echo(f"Weights: {out}")
+        click.echo(f"Weights: {one.out}")
+        if one.logged:
+            click.echo(f"MLflow model: {one.logged}")
 
 
 def _measured(result: TrainResult | None) -> dict[str, EvalReport]:
@@ -215,13 +251,14 @@ def _measured(result: TrainResult | None) -> dict[str, EvalReport]:
     return {"validation": result.validation, **({"test": result.test} if result.test else {})}
 
 
-def _document(out: Path, result: TrainResult | None) -> dict[str, object]:
-    if result is None:
-        return {"weights": str(out), "finished_before": True, **read_metadata(out).metrics}
+def _document(one: Trained) -> dict[str, object]:
+    if one.result is None:
+        return {"weights": str(one.out), "finished_before": True, **read_metadata(one.out).metrics}
     return {
-        "weights": str(out),
-        "best_epoch": result.best_epoch,
-        "precision": result.precision,
-        "resumed": result.resumed,
-        **{name: report.flat(name) for name, report in _measured(result).items()},
+        "weights": str(one.out),
+        "best_epoch": one.result.best_epoch,
+        "precision": one.result.precision,
+        "resumed": one.result.resumed,
+        "model": asdict(one.logged) if one.logged else None,
+        **{name: report.flat(name) for name, report in _measured(one.result).items()},
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from medlocker.cli.base import PATH, CommaList, json_option, option, print_json, tracking_options
+from medlocker.cli.base import PATH, CommaList, json_option, option, print_json, tracking, tracking_options
 from medlocker.cli.executor_options import chosen_executor, executor_options, threads_option
 from medlocker.cli.identities import given_identity
 from medlocker.cli.loading import ZooLoader
@@ -51,8 +51,7 @@ def transfer(release: Path, owner: Path | None, owner_dir: Path | None, as_json:
     )
     with tracked_run(
         f"transfer {release.name}",
-        experiment=options["experiment"],
-        tracking_uri=options["tracking_uri"],
+        **tracking(options),
         verb="transfer",
     ) as tracker:
         progress = TerminalProgress()

@@ -11,6 +11,7 @@ from medlocker.classifiers import Classifier
 from medlocker.errors import ModelError
 from medlocker.fitness import Ensemble
 from medlocker.segmenting import Segmenter
+from medlocker.tracking import ModelOrigin
 from medlocker.transfer import Mixture
 
 
@@ -23,6 +24,11 @@ class NetworkLoader(Protocol):
         Raises:
             ModelError: a reference cannot be resolved.
         """
+        ...
+
+    @property
+    def origins(self) -> Sequence[ModelOrigin]:
+        """Which stored model versions the networks loaded so far are; those from nowhere known are left out."""
         ...
 
     def targets(self, references: Sequence[str]) -> Sequence[Classifier]:

@@ -28,7 +28,7 @@ from medlocker.protecting import Observer, Protection, ProtectSettings, decisive
 from medlocker.release import ReleaseImage
 from medlocker.sealing import canonical_json
 from medlocker.segmenting import Segmenter
-from medlocker.tracking import Tracker
+from medlocker.tracking import ModelOrigin, Tracker
 from medlocker.transfer import Readings
 from medlocker.workspace import Workspace
 
@@ -131,12 +131,13 @@ def run_protect(
     decisive |= decisive_masks(dataset, request.settings.mark, segmenter)
     dataset = masked(dataset, segmenter, request.owner_dir, request.settings.mark, progress)
     workspace = Workspace.start_or_resume(
-        request.release, request.owner_dir, owner, decisive, _context(request, dataset, segmenter)
+        request.release, request.owner_dir, owner, decisive, _context(request, dataset, segmenter, networks.origins)
     )
     if segmenter is not None:
         draw_masks(dataset, segmenter, request.owner_dir, progress)
     tracker.settings(decisive | {"targets": [t.name for t in targets], "device": str(ensemble.device)})
     tracker.dataset(dataset, "protect")
+    tracker.models(networks.origins)
     pace = _Pace()
     protection = _protect(dataset, loaded, logo, request, workspace, owner, tracker, progress, pace, executor)
     if ledger is not None:
@@ -188,13 +189,16 @@ def _open(request: ProtectRequest, networks: Sequence[Classifier], progress: Pro
     return dataset
 
 
-def _context(request: ProtectRequest, dataset: Dataset, segmenter: Segmenter | None) -> Mapping[str, object]:
+def _context(
+    request: ProtectRequest, dataset: Dataset, segmenter: Segmenter | None, origins: Sequence[ModelOrigin]
+) -> Mapping[str, object]:
     predicted = {"predicted_lesions": list(segmenter.lesions)} if segmenter is not None else {}
     return predicted | {
         "dataset": DatasetDocument.of(dataset).model_dump(mode="json"),
         "sources": list(request.sources),
         "source_weights": list(request.source_weights) if request.source_weights else None,
         "targets": list(request.targets),
+        "models": [str(origin) for origin in origins],
         "settings": request.settings.model_dump(mode="json"),
     }
 

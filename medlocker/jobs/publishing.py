@@ -95,13 +95,14 @@ def publish(finished: Finished, pace: Mapping[str, float], tracker: Tracker) -> 
     grades = grade_table(finished.readings, dataset.class_names)
     samples = _samples(finished)
     curve = mean_curve(protection.images)
+    models = workspace.job.context.get("models", [])
     report = workspace.owner_dir / REPORT_NAME
     write_report(
         report,
         ReportData(
             title=f"MedLocker release of {dataset.name}",
             manifest=protection.manifest,
-            settings=workspace.job.settings,
+            settings=workspace.job.settings | ({"networks": models} if models else {}),
             samples=samples,
             attack_success=table,
             by_grade=grades,
@@ -116,7 +117,8 @@ def publish(finished: Finished, pace: Mapping[str, float], tracker: Tracker) -> 
     write_atomic(workspace.owner_dir / READINGS_NAME, (finished.readings.model_dump_json(indent=1) + "\n").encode())
     visible = visibility_metrics(finished.measured.visible)
     metrics = {**success_metrics(table), **outcome_metrics(protection, finished.restored), **visible, **pace}
-    published = Published(report, metrics, table, describe(dataset, protection, table, finished.restored, metrics))
+    words = describe(dataset, protection, table, finished.restored, metrics, models)
+    published = Published(report, metrics, table, words)
     _track_numbers(tracker, finished, published, curve)
     _track_files(tracker, finished, published, samples)
     return published

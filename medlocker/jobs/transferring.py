@@ -91,6 +91,7 @@ def run_transfer(
     targets = loaded.targets()
     tracker.settings({"release_id": workspace.job.release_id, "targets": [t.name for t in targets]})
     tracker.dataset(dataset, "transfer")
+    tracker.models(networks.origins)
     logo = decode_logo(read_vault(workspace.vault_path, owner))
     measured = measure_release(workspace, dataset, logo, loaded, settings, request.baselines, progress, executor)
     readings = measured.readings

@@ -24,6 +24,8 @@ FetchUri = Callable[[str], Path]
 """Downloads what an MLflow model URI names; returns the file, or the folder it is in."""
 
 URI_SCHEMES = ("models:/", "runs:/", "mlflow-artifacts:/")
+UNNAMED = re.compile(r"(?:runs:/|models:/m-)(?P<id>[0-9a-f]{32})(?:/model)?/?")
+"""References that say where a model is, but not what it is called."""
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 
 
@@ -71,7 +73,9 @@ def resolve_source(
         ModelError: the reference names nothing that can be loaded.
     """
     path = _locate(reference, (SUFFIX,), fetch_uri)
-    return load_classifier(path, device, name=given_name(reference), network=network)
+    loaded = load_classifier(path, device, name=given_name(reference), network=network)
+    loaded.name = _own_name(reference, loaded.name)
+    return loaded
 
 
 def resolve_target(
@@ -100,7 +104,9 @@ def resolve_target(
     path, name = _locate(reference, (".onnx", SUFFIX), fetch_uri), given_name(reference)
     if path.suffix == SUFFIX:
         path = cached_export(load_classifier(path, name=name, network=network))
-    return OnnxTarget(path, provider=provider, name=name, preprocessing=preprocessing, output=output)
+    target = OnnxTarget(path, provider=provider, name=name, preprocessing=preprocessing, output=output)
+    target.name = _own_name(reference, target.name)
+    return target
 
 
 def resolve_sources(
@@ -154,14 +160,26 @@ def _distinct(found: Iterable[AnyNamed]) -> tuple[AnyNamed, ...]:
     return networks
 
 
-def given_name(reference: str) -> str:
-    """A name fit for tables and metrics: the last part of the reference, a version or alias included."""
+def given_name(reference: str) -> str | None:
+    """A name fit for tables and metrics: the last part of the reference, a version or alias included.
+
+    None where the reference names a run or logged model by its id alone: the network then has its own name and the
+    beginning of that id, see `_own_name`.
+    """
+    if UNNAMED.fullmatch(reference):
+        return None
     if reference.startswith(URI_SCHEMES):
         text = reference.split(":/", 1)[1].strip("/")
-        text = text.split("/")[-1] if reference.startswith("runs:/") else text
+        text = Path(text).stem if reference.startswith("runs:/") else text
     else:
         text = Path(reference).stem
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
+
+
+def _own_name(reference: str, network: str) -> str:
+    """`resnet18-1a2b3c4d`: two models of one architecture are told apart by where they come from."""
+    found = UNNAMED.fullmatch(reference)
+    return f"{network}-{found['id'][:8]}" if found else network
 
 
 def locate_file(reference: str, suffixes: tuple[str, ...], fetch_uri: FetchUri | None) -> Path:

@@ -106,7 +106,7 @@ def train_classifier(
     built, origin = initial_network(card.architecture, len(train.class_names), init=init, imagenet=imagenet, seed=seed)
     metadata = _metadata(card, parts[0], origin, seed)
     tracker = tracker or NullTracker()
-    _announce(tracker, metadata, parts, setup)
+    _announce(tracker, metadata, parts, test, setup)
     built = built.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state: RunState[EpochRecord] = RunState(built, make_optimiser(built, card.recipe))
     settings = _settings(metadata, parts, setup)
@@ -175,7 +175,13 @@ def _settings(metadata: ClassifierMetadata, parts: tuple[Dataset, Dataset], setu
     return described | {"validation": dataset_digest(parts[1]), "bfloat16": setup.bfloat16}
 
 
-def _announce(tracker: Tracker, metadata: ClassifierMetadata, parts: tuple[Dataset, Dataset], setup: Setup) -> None:
+def _announce(
+    tracker: Tracker,
+    metadata: ClassifierMetadata,
+    parts: tuple[Dataset, Dataset],
+    test: Dataset | None,
+    setup: Setup,
+) -> None:
     recipe = setup.recipe.model_dump(exclude={"augmentation"})
     augmentation = {f"augmentation_{name}": value for name, value in setup.recipe.augmentation.model_dump().items()}
     facts = {
@@ -190,6 +196,8 @@ def _announce(tracker: Tracker, metadata: ClassifierMetadata, parts: tuple[Datas
     tracker.settings(facts | recipe | augmentation)
     tracker.dataset(parts[0], "train")
     tracker.dataset(parts[1], "validation")
+    if test is not None:
+        tracker.dataset(test, "test")
 
 
 def _run_epochs(

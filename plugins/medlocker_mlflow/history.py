@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from medlocker.errors import SettingsError, TrackingError
 from medlocker.transfer import Readings
 from medlocker_mlflow.comparing import RunFacts
-from medlocker_mlflow.names import SETTING_PREFIX
+from medlocker_mlflow.names import ORIGIN_TAG, SETTING_PREFIX
 from medlocker_mlflow.store import connect, quieten, store_errors
 
 READINGS = "release/readings.json"
@@ -147,7 +147,8 @@ class History:
         fitting = [
             run
             for run in self._search(list(self._experiments))
-            if run.info.run_name == reference or (len(reference) >= 4 and run.info.run_id.startswith(reference))
+            if run.info.run_name == reference
+            or (len(reference) >= 4 and any(i.startswith(reference) for i in _ids(run)))
         ]
         if len(fitting) != 1:
             several = ", ".join(run.info.run_id[:8] for run in fitting[:5])
@@ -221,6 +222,11 @@ class History:
             dict(data.metrics),
             {name: value for name, value in data.tags.items() if name.startswith(_OWN_TAGS)},
         )
+
+
+def _ids(run: Run) -> tuple[str, ...]:
+    """The run's id, and the one it had before it was merged from an offline folder."""
+    return tuple(filter(None, (run.info.run_id, run.data.tags.get(ORIGIN_TAG))))
 
 
 def _pages_of_experiments(client: MlflowClient) -> Iterator[Experiment]:

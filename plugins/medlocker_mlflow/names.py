@@ -14,6 +14,10 @@ SETTING_LIMIT = 500
 """Longest logged setting in characters; MLflow would cut silently at 6,000."""
 TAG_LIMIT = 5000
 """Longest logged tag in characters; MLflow would cut silently at 8,000."""
+FINGERPRINT_TAG = "medlocker.fingerprint"
+"""Tag of logged models and registered versions: SHA-256 of the weights, the same for PyTorch and ONNX."""
+ORIGIN_TAG = "medlocker.offline_run_id"
+"""Tag of a run that was merged from an offline folder: the id it had there."""
 
 _NOT_IN_A_NAME = re.compile(r"[^\w\-. /]", re.ASCII)
 

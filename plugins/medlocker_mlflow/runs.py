@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import mlflow
@@ -17,6 +18,7 @@ from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING, M
 
 import medlocker
 from medlocker.errors import TrackingError
+from medlocker_mlflow.offline import artifact_location, offline_folder, open_offline
 from medlocker_mlflow.store import connect, environment_defaults, quieten, store_errors
 from medlocker_mlflow.tracker import MlflowTracker
 
@@ -32,7 +34,9 @@ class Terminated(SystemExit):
 
 
 @contextmanager
-def tracked_run(name: str, *, experiment: str | None, tracking_uri: str | None, verb: str) -> Iterator[MlflowTracker]:
+def tracked_run(
+    name: str, *, experiment: str | None, tracking_uri: str | None, verb: str, offline: Path | None = None
+) -> Iterator[MlflowTracker]:
     """One MLflow run around a piece of work.
 
     Under `mlflow run` the run that it made is joined and keeps its experiment and name; inside a run of the caller's
@@ -45,15 +49,17 @@ def tracked_run(name: str, *, experiment: str | None, tracking_uri: str | None, 
         experiment: its experiment, made when missing; None for MLflow's own choice.
         tracking_uri: the store; None for MLFLOW_TRACKING_URI or MLflow's default.
         verb: the command that runs, stored as tag `medlocker.verb`.
+        offline: folder to record in instead, until `medlocker runs merge`.
 
     Yields:
         The run's tracker.
 
     Raises:
         TrackingError: the store cannot be reached or refuses; raised before the work starts.
+        SettingsError: `offline` does not fit the other arguments.
     """
     quieten()
-    client = connect(tracking_uri)
+    client = connect(tracking_uri) if offline is None else open_offline(offline, tracking_uri)
     tags = {"medlocker.verb": verb, "medlocker.version": medlocker.__version__}
     with _termination() as termination:
         run_id = _begin(client, name, experiment, tags)
@@ -67,7 +73,7 @@ def _begin(client: MlflowClient, name: str, experiment: str | None, tags: dict[s
     with store_errors("the run could not be started"):
         if MLFLOW_RUN_ID.name in os.environ:
             return _start(None, None, tags, system_metrics=_system_metrics_wanted())
-        return _start(name, _experiment_id(client, experiment), tags, system_metrics=_system_metrics_wanted())
+        return _start(name, experiment_id(client, experiment), tags, system_metrics=_system_metrics_wanted())
 
 
 @contextmanager
@@ -97,13 +103,24 @@ def _system_metrics_wanted() -> bool:
     return importlib.util.find_spec("psutil") is not None
 
 
-def _experiment_id(client: MlflowClient, name: str | None) -> str | None:
-    """The experiment's id. `mlflow.set_experiment` is not used: it would change later runs of the same process."""
+def experiment_id(client: MlflowClient, name: str | None) -> str | None:
+    """The experiment's id; it is made when missing.
+
+    `mlflow.set_experiment` is not used: it would change later runs of the same process.
+
+    Args:
+        client: of the store.
+        name: the experiment; None for MLflow's own choice, which gives None.
+
+    Raises:
+        TrackingError: the experiment is deleted.
+    """
     if name is None:
         return None
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name))
+        folder = offline_folder(client.tracking_uri)
+        return str(client.create_experiment(name, artifact_location(folder, name) if folder else None))
     if found.lifecycle_stage == LifecycleStage.DELETED:
         raise TrackingError(
             f"the experiment {name} is deleted",

@@ -18,6 +18,8 @@ from medlocker.errors import MedLockerError, TrackingError
 
 PROBE_SECONDS = 20.0
 """Longest wait for the first answer. MLflow's own retries of a database or server take minutes."""
+SQLITE_SECONDS = 180.0
+"""The same for a SQLite file: making the schema of a new one takes 5 s on an idle processor, and more on a busy one."""
 _PROBE_HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 _QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 _CHATTY_LOGGERS = ("mlflow", "alembic", "git")
@@ -51,12 +53,25 @@ def printable(uri: str) -> str:
     return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
 
 
+CHECK = "check the tracking URI (MLFLOW_TRACKING_URI), that its server runs and that you may write to it"
+UNREACHABLE = (
+    f"{CHECK}; or record the run in a folder with --offline FOLDER and bring it in later with medlocker runs merge"
+)
+
+_REFUSED = {
+    401: "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, for that server",
+    403: "ask whoever runs that server for the right to write there",
+}
+"""What to do where a server answers with this HTTP status."""
+
+
 @contextmanager
-def store_errors(what: str) -> Iterator[None]:
+def store_errors(what: str, fix: str = CHECK) -> Iterator[None]:
     """Turn whatever MLflow, its database driver or the network raises into a `TrackingError`.
 
     Args:
         what: what was being done, e.g. `the settings were not logged`.
+        fix: what the user can do, where the reason is not a matter of rights.
     """
     try:
         yield
@@ -67,7 +82,7 @@ def store_errors(what: str) -> Iterator[None]:
         raise TrackingError(
             f"{what} at {printable(mlflow.get_tracking_uri())}",
             why=_reason(error),
-            fix="check the tracking URI (MLFLOW_TRACKING_URI), that its server runs and that you may write to it",
+            fix=_REFUSED.get(getattr(error, "get_http_status_code", lambda: 0)(), fix),
         ) from error
 
 
@@ -86,15 +101,16 @@ def connect(tracking_uri: str | None) -> MlflowClient:
         A client of it.
 
     Raises:
-        TrackingError: the store cannot be reached within `PROBE_SECONDS`, or refuses.
+        TrackingError: the store cannot be reached within `PROBE_SECONDS` (`SQLITE_SECONDS` for a file), or refuses.
     """
     quieten()
     if tracking_uri:
         with store_errors("the tracking store cannot be used"):
             mlflow.set_tracking_uri(tracking_uri)
     _check_sqlite_folder(mlflow.get_tracking_uri())
-    with store_errors("the tracking store does not answer"):
-        return _answering_client()
+    with store_errors("the tracking store does not answer", UNREACHABLE):
+        is_file = mlflow.get_tracking_uri().startswith("sqlite:")
+        return _answering_client(SQLITE_SECONDS if is_file else PROBE_SECONDS)
 
 
 def _check_sqlite_folder(uri: str) -> None:
@@ -111,7 +127,7 @@ def _check_sqlite_folder(uri: str) -> None:
         )
 
 
-def _answering_client() -> MlflowClient:
+def _answering_client(seconds: float) -> MlflowClient:
     answer: list[MlflowClient | BaseException] = []
 
     def ask() -> None:
@@ -125,9 +141,9 @@ def _answering_client() -> MlflowClient:
     with environment_defaults(_PROBE_HTTP):
         thread = threading.Thread(target=ask, daemon=True)
         thread.start()
-        thread.join(PROBE_SECONDS)
+        thread.join(seconds)
     if not answer:
-        raise TimeoutError(f"no answer within {PROBE_SECONDS:g} seconds")
+        raise TimeoutError(f"no answer within {seconds:g} seconds")
     if isinstance(answer[0], BaseException):
         raise answer[0]
     return answer[0]

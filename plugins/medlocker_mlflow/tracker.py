@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, LoggedModelInput, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NOTE
 
 from medlocker.datasets.base import Dataset
 from medlocker.errors import TrackingError
+from medlocker.tracking import ModelOrigin
 from medlocker_mlflow.datasets import LoggedImages
 from medlocker_mlflow.names import (
     SETTING_LIMIT,
@@ -54,6 +55,11 @@ class MlflowTracker:
     def run_id(self) -> str:
         """The run's id."""
         return self._run_id
+
+    @property
+    def client(self) -> MlflowClient:
+        """A client of the store the run is in."""
+        return self._client
 
     def child_run(self, name: str, *, tags: Mapping[str, str] | None = None) -> AbstractContextManager[MlflowTracker]:
         """A nested run, e.g. one setting of a sweep; ends as `medlocker_mlflow.runs.tracked_run` does.
@@ -114,6 +120,31 @@ class MlflowTracker:
         with store_errors("the metrics were not logged"):
             names, now = stored_names(values), int(time.time() * 1000)
             self._log(metrics=[Metric(names[name], float(value), now, step or 0) for name, value in values.items()])
+
+    def model_metrics(self, model_id: str, values: Mapping[str, float]) -> None:
+        """Record numbers about a logged model, on the run and on the model.
+
+        Raises:
+            TrackingError: the store refuses.
+        """
+        with store_errors("the model's metrics were not logged"):
+            names, now = stored_names(values), int(time.time() * 1000)
+            self._log(metrics=[Metric(names[n], float(v), now, 0, model_id=model_id) for n, v in values.items()])
+
+    def models(self, origins: Sequence[ModelOrigin]) -> None:
+        """Record which model versions a job's networks are: as inputs of the run, where they are logged models, and in
+        the tag `medlocker.models`.
+
+        Raises:
+            TrackingError: the store refuses.
+        """
+        if not origins:
+            return
+        ids = list(dict.fromkeys(origin.model_id for origin in origins if origin.model_id))
+        with store_errors("the models were not logged"):
+            if ids:
+                self._client.log_inputs(self._run_id, models=[LoggedModelInput(model_id) for model_id in ids])
+        self.tags({"medlocker.models": ", ".join(f"{origin.network}={origin.uri}" for origin in origins)})
 
     def table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Record a table twice: as JSON, which MLflow shows and compares, and as CSV for everything else.
@@ -186,11 +217,11 @@ class MlflowTracker:
         self.describe(f"**Did not finish:** {reason}\n\n{self._description}".rstrip())
 
     def _log(self, metrics: Sequence[Metric] = (), params: Sequence[Param] = (), tags: Sequence[RunTag] = ()) -> None:
-        for numbers in _batches(metrics):
+        for numbers in batches(metrics):
             self._client.log_batch(self._run_id, metrics=numbers)
-        for settings in _batches(params):
+        for settings in batches(params):
             self._client.log_batch(self._run_id, params=settings)
-        for facts in _batches(tags):
+        for facts in batches(tags):
             self._client.log_batch(self._run_id, tags=facts)
 
 
@@ -200,7 +231,8 @@ def _cell(value: object) -> object:
     return setting_text(value)
 
 
-def _batches(items: Sequence[T]) -> Iterator[list[T]]:
+def batches(items: Sequence[T], size: int = BATCH) -> Iterator[list[T]]:
+    """Items in portions that one request may carry."""
     rest = iter(items)
-    while part := list(islice(rest, BATCH)):
+    while part := list(islice(rest, size)):
         yield part

@@ -19,8 +19,13 @@ from medlocker.cli import main
 class FakeLoader:
     """Knows two sources and two targets."""
 
+    origins = ()
+
     def __init__(self, *_: object) -> None:
         pass
+
+    def pinned(self, references):
+        return tuple(references)
 
     def sources(self, references):
         return [LinearClassifier(bright_corner(gain=0.02), bias=2.0, name=name) for name in references]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,24 @@ def test_runs_are_listed_compared_and_ranked(shell, two_runs):
 def test_bad_input_is_named(shell, words, message):
     result = shell("runs", *words, code=1 if "experiment nowhere" in message or "exist" in message else 2)
     assert message in result.stderr
+
+
+def test_a_job_without_a_reachable_store_says_so_and_offline_brings_it_home_later(shell, empty_database):
+    shell("identity", "new", "--out", "owner.txt")
+    words = ["protect", "--data", "data", "--owner", "owner.txt", "--sources", "net", *FAST, "--out", "out"]
+    failed = shell(*words, "--tracking-uri", "http://127.0.0.1:9", code=1)
+    assert "--offline" in failed.stderr
+    assert not Path("out").exists()
+    Path("trip").mkdir()
+    shutil.copy(empty_database, "trip/mlflow.db")
+    done = shell.json(*words, "--offline", "trip")
+    shell("transfer", "out", "--owner", "owner.txt", "--targets", "other", "--offline", "trip")
+    real = ("--tracking-uri", f"sqlite:///{Path('mlflow.db').absolute()}")
+    assert shell.json("runs", "list", "--all-experiments", *real)["runs"] == []
+    merged = shell.json("runs", "merge", "trip", *real)["runs"]
+    assert [(run["name"], run["outcome"]) for run in merged] == [("protect data", "copied"), ("transfer out", "copied")]
+    assert merged[0]["offline_run_id"] == done["run_id"]
+    listed = shell.json("runs", "list", "--where", "verb=protect")["runs"]
+    assert [run["run_id"] for run in listed] == [merged[0]["run_id"]]
+    assert listed[0]["metrics"]["asr/source/net"] == done["metrics"]["asr/source/net"]
+    assert "0 of 2 runs copied" in shell("runs", "merge", "trip").stdout

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 START_SECONDS = 300.0
+BASIC_AUTH = "basic-auth"
 
 
 BUCKET = "artifacts"
@@ -104,7 +105,7 @@ def mlflow_server(
         try:
             uri = f"http://127.0.0.1:{port}"
             asking = f"{uri}/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
-            until(process, lambda: answers(asking), folder / "server.log")
+            until(process, lambda: answers(asking, refusal=app == BASIC_AUTH), folder / "server.log")
             yield Server(uri, artifacts)
         finally:
             end(process)
@@ -168,11 +169,13 @@ def until(process: subprocess.Popen[bytes], ready: Callable[[], bool], log: Path
         pytest.fail(f"{process.args} did not start:\n{log.read_text()[-4000:]}")
 
 
-def answers(address: str) -> bool:
-    """Whether a GET succeeds."""
+def answers(address: str, *, refusal: bool = False) -> bool:
+    """Whether a GET succeeds, or, where a refusal will do, is answered by one."""
     try:
         with urllib.request.urlopen(address, timeout=5) as response:
             return bool(response.status == 200)
+    except urllib.error.HTTPError as error:
+        return refusal and error.code == 401
     except (urllib.error.URLError, OSError):
         return False
 

@@ -176,7 +176,7 @@ def test_a_store_that_cannot_be_used_stops_the_work_before_it_starts(store: Stor
 def test_a_store_that_accepts_and_never_answers_is_given_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from medlocker_mlflow import store as store_module
 
-    monkeypatch.setattr(store_module, "PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(store_module, "SQLITE_SECONDS", 0.01)
     monkeypatch.setattr(store_module, "MlflowClient", lambda: threading.Event().wait(1))
     with (
         pytest.raises(TrackingError, match="no answer within"),
