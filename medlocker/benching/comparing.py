@@ -68,7 +68,8 @@ def in_turns(first: Callable[[], float], second: Callable[[], float], seconds: f
         second: the other.
         seconds: stop after this long, but not before five rounds.
     """
-    started, rates = time.perf_counter(), ([], [])  # type: tuple[list[float], list[float]]
+    started = time.perf_counter()
+    rates: tuple[list[float], list[float]] = ([], [])
     while len(rates[0]) < MIN_ROUNDS or (time.perf_counter() - started < seconds and len(rates[0]) < MAX_ROUNDS):
         order = (0, 1) if len(rates[0]) % 2 == 0 else (1, 0)
         for side in order:

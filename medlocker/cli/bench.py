@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 from medlocker.benching.comparing import BenchResult
-from medlocker.cli.base import CommaList, LazyGroup, json_option, option, print_json
-from medlocker.cli.loading import ZooLoader
+from medlocker.cli.base import CommaList, F, LazyGroup, json_option, option, print_json
+from medlocker.cli.loading import ZooLoader, chosen_device
 from medlocker.errors import ModelError
 from medlocker.fitness import Ensemble
 from medlocker_zoo.classifier import TorchClassifier
@@ -27,10 +29,10 @@ def bench() -> None:
     """
 
 
-def bench_options(default: str):  # type: ignore[no-untyped-def]
+def bench_options(default: str) -> Callable[[F], F]:
     """Options of every benchmark that runs networks."""
 
-    def add(function):  # type: ignore[no-untyped-def]
+    def add(function: F) -> F:
         for each in (
             json_option,
             option("--device", help="Where the networks run.  [default: cuda where there is one]"),
@@ -57,7 +59,7 @@ def bench_ensemble(references: tuple[str, ...], device: str | None) -> Ensemble:
 
 def _member(reference: str, loader: ZooLoader) -> TorchClassifier:
     if reference in list_networks() and demo_weights(reference) is None:
-        return untrained_classifier(reference, loader.device)
+        return untrained_classifier(reference, chosen_device(loader.asked))
     (member,) = loader.sources([reference])
     assert isinstance(member, TorchClassifier)
     return member

@@ -11,6 +11,7 @@ from medlocker.errors import ModelError
 from medlocker.jobs.networks import JobNetworks, NetworkLoader
 from medlocker.segmenting import Segmenter
 from medlocker.studies.plan import StudyPlan
+from medlocker.tracking import ModelOrigin
 from medlocker.transfer import Mixture
 
 
@@ -30,6 +31,11 @@ class StudyNetworks:
     _sources: dict[str, Classifier] = field(default_factory=dict, init=False)
     _targets: dict[str, Classifier] = field(default_factory=dict, init=False)
     _segmenter: Segmenter | None = field(default=None, init=False)
+
+    @property
+    def origins(self) -> Sequence[ModelOrigin]:
+        """As `NetworkLoader`."""
+        return self.loader.origins
 
     def _reference(self, name: str) -> str:
         """A file below the folder where there is one, else what the plan says: a zoo name or an MLflow URI."""
