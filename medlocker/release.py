@@ -157,7 +157,7 @@ def _parse_manifest(content: bytes, path: Path) -> ReleaseManifest:
         loose = json.loads(content)
         version = loose.get("schema_version") if isinstance(loose, dict) else None
         if isinstance(version, str) and version != SCHEMA:
-            raise ReleaseError(f"{path}: its schema is {version}, known is {SCHEMA}", fix="update MedLocker")
+            raise ReleaseError(f"{path}: its schema is {version[:80]}, known is {SCHEMA}", fix="update MedLocker")
         return ReleaseManifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]

@@ -285,3 +285,10 @@ def test_malformed_files_never_give_a_trace_at_length(case: Case, reader, capsys
     count = never_a_trace(case, reader, int(os.environ.get(LONG, "2000")))
     with capsys.disabled():
         print(f"\n{reader.__name__}: {count} malformed files")
+
+
+def test_an_unknown_schema_is_named_at_no_great_length(case: Case) -> None:
+    """Found by the long run."""
+    with pytest.raises(MedLockerError) as caught:
+        read_manifest(case, b'{"schema_version":"' + b"x" * 70_000 + b'"}')
+    assert len(str(caught.value)) < 3000
