@@ -29,8 +29,8 @@ def commands() -> Iterator[Path]:
 def kit(commands: Path, empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What most pages begin with, made once: `eyes`, an owner, and a release of them."""
     folder = tmp_path_factory.mktemp("kit")
-    for split in ("train", "test"):
-        write_synthetic_dataset(folder / "eyes", per_grade=2, seed=7, split=split)
+    for split, per_grade in (("train", 4), ("test", 2)):
+        write_synthetic_dataset(folder / "eyes", per_grade=per_grade, seed=7, split=split)
     sandbox = Sandbox(folder, environment_of(commands, folder, folder))
     shutil.copy(empty_database, folder / "mlflow.db")
     sandbox.shell(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
 from docs_blocks import Block, console_steps, matches, printed_lines, read_blocks
-from docs_commands import spans, wrong_words
+from docs_commands import shell_commands, spans, wrong_words
 from docs_sandbox import CommandError, Sandbox
 
 ROOT = Path(__file__).parents[2]
@@ -98,3 +99,33 @@ def test_every_command_and_option_named_on_a_page_exists(page: Path) -> None:
 
 
 SHELLS = ("", "bash", "console", "prepare")
+
+
+UNFINISHED = {"docs/audit.md", "docs/lesions.md", "docs/mlflow.md", "docs/model_zoo.md", "docs/steward.md"}
+"""Pages with blocks that nobody has said of whether they are run."""
+
+
+@pytest.mark.parametrize("page", [p for p in GUIDES if _name(p) not in UNFINISHED], ids=_name)
+def test_a_block_with_commands_says_whether_it_is_run(page: Path) -> None:
+    silent = [
+        b.where for b in read_blocks(page) if not b.language and b.not_run is None and list(shell_commands(b.text))
+    ]
+    assert silent == [], "make these blocks `bash` or `console`, or say why they are not run"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^ {0,3}```.*?^ {0,3}```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert [link for link in links if not _leads_somewhere(page, *link.partition("#")[::2])] == []
+
+
+def _leads_somewhere(page: Path, name: str, heading: str) -> bool:
+    target = (page.parent / name).resolve() if name else page
+    return target.exists() and (not heading or heading in _headings(target))
+
+
+def _headings(page: Path) -> set[str]:
+    """Anchors as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
