@@ -28,6 +28,11 @@ AVOID = MarkSettings(placement="avoid_lesions")
 class FakeLoader:
     """One linear source, and the segmenter that sees colours."""
 
+    origins = ()
+
+    def pinned(self, references):
+        return tuple(references)
+
     def __init__(self, *_: object) -> None:
         pass
 
