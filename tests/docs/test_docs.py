@@ -101,11 +101,7 @@ def test_every_command_and_option_named_on_a_page_exists(page: Path) -> None:
 SHELLS = ("", "bash", "console", "prepare")
 
 
-UNFINISHED = {"docs/audit.md", "docs/lesions.md", "docs/mlflow.md", "docs/model_zoo.md", "docs/steward.md"}
-"""Pages with blocks that nobody has said of whether they are run."""
-
-
-@pytest.mark.parametrize("page", [p for p in GUIDES if _name(p) not in UNFINISHED], ids=_name)
+@pytest.mark.parametrize("page", GUIDES, ids=_name)
 def test_a_block_with_commands_says_whether_it_is_run(page: Path) -> None:
     silent = [
         b.where for b in read_blocks(page) if not b.language and b.not_run is None and list(shell_commands(b.text))
