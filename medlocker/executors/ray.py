@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -146,7 +148,8 @@ def connected(address: str | None, cores: int) -> Iterator[None]:
     else:
         options["address"] = address
     try:
-        ray.init(**options)
+        with _own_termination():
+            ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise WorkerError(
             f"Ray at {address or 'this machine'} cannot be reached",
@@ -157,6 +160,22 @@ def connected(address: str | None, cores: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_termination() -> Iterator[None]:
+    """Keep the process's answer to SIGTERM: Ray puts its own in place for good, which hides from a job, and so from its
+    MLflow run, that it was asked to end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        # None stands for a handler that was not set from Python and cannot be put back.
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,9 @@ def _run_python(code: str, names: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     except Exception as error:
         raise CommandError(f"{type(error).__name__}: {error} from\n{code}") from error
     finally:
+        # An example that logs without a `with` leaves the run open that MLflow began for it.
+        while mlflow.active_run() is not None:
+            mlflow.end_run()
         mlflow.set_tracking_uri("")
         os.chdir(sandbox.folder)
     told = printed_lines(code)

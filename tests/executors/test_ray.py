@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -47,6 +48,11 @@ def here():
 def actors(here):
     with ray_actors(None, 2, 1, print) as actors:
         yield actors
+
+
+def test_ray_does_not_take_over_what_a_signal_means(here):
+    # Its own handler would end a job with code 15, and the job's run as failed instead of killed.
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_every_task_is_done_and_actors_stay_for_the_next_part(actors, tmp_path):
