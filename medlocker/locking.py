@@ -64,12 +64,14 @@ class LockedImage:
         public: its line in the manifest; None where no placement was feasible.
         sealed: its record, for the owner's folder.
         queries: candidates that were not told of while the search went on.
+        notes: what a user should know of the work since the image before.
     """
 
     id: str
     public: ReleaseImage | None
     sealed: bytes
     queries: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class LockingWorker:
     ensemble: Ensemble
     workspace: Workspace
     in_flight: dict[str, LoadedImage] = field(default_factory=dict)
+    notes: deque[str] = field(default_factory=deque)
 
     def run(self, tasks: Iterable[Record]) -> Iterator[LockedImage]:
         """Lock images.
@@ -140,6 +143,7 @@ class LockingWorker:
             stop_below=settings.stop_below,
             keep=settings.keep,
             on_batch=self.recipe.on_queries,
+            on_note=self.notes.append,
         )
         saving: deque[Future[LockedImage]] = deque()
         with one_core_threads(THREADS_BESIDE) as beside:
@@ -175,7 +179,8 @@ class LockingWorker:
     def _save(self, loaded: LoadedImage, result: SearchResult) -> LockedImage:
         finished = save_marked(loaded, result, self.workspace, self.ensemble)
         untold = 0 if self.recipe.on_queries else result.queries
-        return LockedImage(result.id, finished.public, self.workspace.sealed(result.id, finished), untold)
+        notes = tuple(self.notes.popleft() for _ in range(len(self.notes)))
+        return LockedImage(result.id, finished.public, self.workspace.sealed(result.id, finished), untold, notes)
 
     def _leave_out(self, record: Record) -> LockedImage:
         return LockedImage(record.id, None, self.workspace.sealed(record.id, InfeasibleImage(id=record.id)), 0)

@@ -29,10 +29,12 @@ class Observer:
     Attributes:
         on_image: told of each finished image: done so far, total, its public line (None for an infeasible image).
         on_queries: told the number of candidates just answered.
+        on_note: told what a user should know, e.g. that memory ran out and batches are smaller from now on.
     """
 
     on_image: Callable[[int, int, ReleaseImage | None], None] | None = None
     on_queries: Callable[[int], None] | None = None
+    on_note: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +169,8 @@ class _Job:
             if self.observer.on_queries and locked.queries:
                 self.observer.on_queries(locked.queries)
             self._told(locked.public)
+            for note in locked.notes if self.observer.on_note else ():
+                self.observer.on_note(note)
 
     def _unfinished(self) -> Iterator[Record]:
         for record in self.dataset.records:

@@ -40,6 +40,18 @@ class LinearClassifier:
         return torch.softmax(torch.stack([logit, torch.full_like(logit, self.bias)], 1), 1).float()
 
 
+class SmallMemory(LinearClassifier):
+    """Runs out of memory on more rows than it has room for, as PyTorch says it."""
+
+    room = 5
+
+    def probabilities(self, inputs: torch.Tensor) -> torch.Tensor:
+        """As those of a linear classifier, where there is room."""
+        if len(inputs) > self.room:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+        return super().probabilities(inputs)
+
+
 def bright_corner(side: int = 32, gain: float = 0.05) -> torch.Tensor:
     """Weights that read class 0 from the brightness of the upper left quarter."""
     weights = torch.zeros(3, side, side)

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from fakes import LinearClassifier, bright_corner
+from fakes import LinearClassifier, SmallMemory, bright_corner
 
 from medlocker.blending import Logo, Placement, lock, prepare_mark
 from medlocker.errors import OutOfMemoryError
@@ -143,34 +143,23 @@ def test_the_generator_depends_on_seed_image_and_purpose_alone():
     assert len({draw(1, "a"), draw(2, "a"), draw(1, "b"), draw(1, "a", "random_single")}) == 4
 
 
-class OutOfMemoryAbove(LinearClassifier):
-    """Runs out of memory on more rows than it can hold, as PyTorch says it."""
-
-    room = 5
-
-    def probabilities(self, inputs):
-        if len(inputs) > self.room:
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
-        return super().probabilities(inputs)
-
-
 @pytest.mark.parametrize("mix", [True, False])
 def test_where_memory_runs_out_smaller_batches_find_the_same(mix):
     reference, _ = results(64, mix=mix)
-    network, notes = OutOfMemoryAbove(bright_corner()), []
+    network, notes = SmallMemory(bright_corner()), []
     engine = QueryEngine(Ensemble([network]), batch_size=64, mix=mix, on_note=notes.append)
     jobs = (job(i, Ensemble([network]), level=180 + 10 * n) for n, i in enumerate("abcd"))
     found = {r.id: r for r in engine.run(jobs)}
     assert {i: (r.alternatives, r.queries) for i, r in found.items()} == {
         i: (r.alternatives, r.queries) for i, r in reference.items()
     }
-    assert max(network.batches) <= OutOfMemoryAbove.room
+    assert max(network.batches) <= SmallMemory.room
     assert notes
     assert "memory ran out" in notes[0]
 
 
 def test_where_not_even_one_candidate_fits_the_error_says_so():
-    network = OutOfMemoryAbove(bright_corner())
+    network = SmallMemory(bright_corner())
     network.room = 0
     with pytest.raises(OutOfMemoryError, match="a batch of one"):
         list(QueryEngine(Ensemble([network])).run([job("a", Ensemble([network]))]))

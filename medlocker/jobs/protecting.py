@@ -234,7 +234,7 @@ def _protect(
             request.settings,
             workspace,
             owner,
-            Observer(on_image, on_queries),
+            Observer(on_image, on_queries, progress.say),
             executor,
             networks.ensemble,
         )

@@ -202,5 +202,5 @@ def _locked(prepared: Prepared, workspace: Workspace, owner: Identity, progress:
             prepared.cell.settings,
             workspace,
             owner,
-            Observer(on_image=on_image),
+            Observer(on_image=on_image, on_note=progress.say),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import LinearClassifier, bright_corner
+from fakes import LinearClassifier, SmallMemory, bright_corner
 from PIL import Image
 
 from medlocker.blending import load_logo, pixel_sha256
@@ -48,9 +48,9 @@ def owner(tmp_path_factory):
     return new_identity(tmp_path_factory.mktemp("owner") / "owner.txt")
 
 
-def begin(data, owner, out, settings=SETTINGS, **spec):
+def begin(data, owner, out, settings=SETTINGS, kind=LinearClassifier, **spec):
     dataset = open_dataset(DatasetSpec(root=data, **({"layout": "plain"} | spec)))
-    ensemble = Ensemble([LinearClassifier(bright_corner(gain=0.02), bias=1.0)])
+    ensemble = Ensemble([kind(bright_corner(gain=0.02), bias=1.0)])
     logo = load_logo()
     decisive = decisive_settings(dataset, ensemble, logo, settings)
     workspace = Workspace.start_or_resume(out, out.with_name(out.name + ".owner"), owner, decisive, {})
@@ -106,6 +106,16 @@ def test_a_killed_run_goes_on_and_ends_byte_identical(data, owner, tmp_path, aft
     begin(data, owner, tmp_path / "whole")()
     assert resumed.resumed == after + 1
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_one_is_told_when_memory_runs_out_and_batches_get_smaller(data, owner, tmp_path, elsewhere):
+    notes = []
+    with closing(Processes(1, 1, print)) as processes:
+        run = begin(data, owner, tmp_path / "out", kind=SmallMemory)
+        assert len(run(Observer(on_note=notes.append), processes if elsewhere else None).images) == len(FILES)
+    assert notes
+    assert all("memory ran out" in note for note in notes)
 
 
 def test_worker_processes_make_the_same_release(data, owner, tmp_path):
