@@ -169,8 +169,9 @@ class _Job:
             if self.observer.on_queries and locked.queries:
                 self.observer.on_queries(locked.queries)
             self._told(locked.public)
-            for note in locked.notes if self.observer.on_note else ():
-                self.observer.on_note(note)
+            if self.observer.on_note:
+                for note in locked.notes:
+                    self.observer.on_note(note)
 
     def _unfinished(self) -> Iterator[Record]:
         for record in self.dataset.records:

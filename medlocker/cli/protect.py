@@ -25,7 +25,7 @@ from medlocker.cli.dataset_options import dataset_options, dataset_spec, describ
 from medlocker.cli.executor_options import chosen_executor, executor_options, threads_option
 from medlocker.cli.identities import protecting_owner
 from medlocker.cli.loading import DEMO, ZooLoader, demo_data
-from medlocker.cli.owning import owner_ledger
+from medlocker.cli.owning import owner_ledger, owner_option
 from medlocker.cli.progress import TerminalProgress
 from medlocker.cli.summaries import protect_json, protect_text
 from medlocker.errors import SettingsError
@@ -94,7 +94,7 @@ DECODERS = 2
 @option("--keep", type=int, help="Placements kept for each image.  [default: 8]")
 @option("--seed", type=click.IntRange(0), default=0, help="Of everything random.")
 @option("--batch-size", type=int, help="Candidates in one forward pass.  [default: 16]")
-@option("--owner", type=PATH, help="The owner's identity file (medlocker identity new).")
+@owner_option
 @option("--owner-dir", type=PATH, help="Folder for vault and report.  [default: OUT.owner]")
 @option("--ledger", type=PATH, help="Where the release is recorded.  [default: ledger.jsonl in the owner's folder]")
 @option("--actor", help="Who acts, as the ledger records it.  [default: MEDLOCKER_ACTOR, else the login name]")

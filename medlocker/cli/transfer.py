@@ -9,8 +9,8 @@ import click
 
 from medlocker.cli.base import PATH, CommaList, json_option, option, print_json, tracking, tracking_options
 from medlocker.cli.executor_options import chosen_executor, executor_options, threads_option
-from medlocker.cli.identities import given_identity
 from medlocker.cli.loading import ZooLoader
+from medlocker.cli.owning import asked_identity, owner_file, owner_option
 from medlocker.cli.progress import TerminalProgress
 from medlocker.cli.summaries import success_text, transfer_json
 from medlocker.jobs.transferring import TransferRequest, run_transfer
@@ -24,7 +24,7 @@ from medlocker_mlflow.runs import tracked_run
 @option("--targets", type=CommaList(), help="Networks to measure.  [default: those named when the release was made]")
 @option("--baselines", type=CommaList(BASELINES), default=",".join(BASELINES), help="Placements to compare with.")
 @option("--data", type=PATH, help="Where the originals are now, if they moved.")
-@option("--owner", type=PATH, help="The owner's identity file.  [default: the one in the owner's folder]")
+@owner_option
 @option("--owner-dir", type=PATH, help="The owner's folder.  [default: RELEASE.owner]")
 @option("--device", help="Where sources run.  [default: cuda where there is one]")
 @option("--provider", type=click.Choice(("auto", "cpu", "cuda")), default="auto", help="Where targets run.")
@@ -39,7 +39,7 @@ def transfer(release: Path, owner: Path | None, owner_dir: Path | None, as_json:
     Reads the originals and the vault, so it needs the owner's identity.
     """
     owner_dir = owner_dir or default_owner_dir(release)
-    identity = given_identity(owner, owner_dir)
+    identity = asked_identity(owner_file(owner, owner_dir))
     loader = ZooLoader(options["device"], options["provider"])
     request = TransferRequest(
         release,

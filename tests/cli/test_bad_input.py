@@ -14,7 +14,6 @@ PROTECT = "protect --data data --out out --owner owner.txt --sources net"
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [
-        ("protect --data data --out out --sources net", 1, ["identity", "medlocker identity new"]),
         ("protect --data data --out out --owner none.txt --sources net", 1, ["none.txt"]),
         ("protect --data none --out out --owner owner.txt --sources net", 1, ["none"]),
         (f"{PROTECT} --labels none.csv", 1, ["none.csv"]),

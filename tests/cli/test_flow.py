@@ -43,6 +43,24 @@ def test_an_owner_locks_and_a_recipient_unlocks(shell):
         assert (read_image(path).pixels != read_image(Path("out") / path.name).pixels).any()
 
 
+@pytest.mark.parametrize("named", ["here", "by variable", "not at all"])
+def test_every_owners_verb_finds_the_owner_in_the_same_places(shell, monkeypatch, named):
+    if named == "by variable":
+        shell("identity", "new", "--out", "kept.txt")
+        monkeypatch.setenv("MEDLOCKER_OWNER", "kept.txt")
+    elif named == "here":
+        shell("identity", "new", "--out", "owner.txt")
+    protect = ("protect", "--data", "data", "--out", "out", "--sources", "net", *FAST)
+    if named == "not at all":
+        said = shell(*protect, code=1)
+        assert "MEDLOCKER_OWNER" in said.output
+        assert "medlocker identity new --owner" in said.output
+        return
+    shell(*protect)
+    shell("transfer", "out", "--targets", "third")
+    shell("report", "out")
+
+
 def test_the_owner_unlocks_with_the_vault(shell):
     lock(shell)
     assert "6 of 6" in shell("unlock", "out", "--identity", "owner.txt", "--out", "originals").stdout
