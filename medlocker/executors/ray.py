@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,6 +41,8 @@ R = TypeVar("R")
 
 OWN_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_worker_niceness": "0"}
 """Environment of a Ray that is started here: it reports to nobody, and its workers do not stand back for others."""
+SECONDS_TO_ANSWER = 10.0
+"""How long a cluster's port may take to be there; Ray itself tries on for many minutes."""
 LOST = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.WorkerCrashedError)
 
 
@@ -148,9 +151,10 @@ def connected(address: str | None, cores: int) -> Iterator[None]:
     else:
         options["address"] = address
     try:
+        _knock(address)
         with _own_termination():
             ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise WorkerError(
             f"Ray at {address or 'this machine'} cannot be reached",
             why=str(error).splitlines()[0],
@@ -160,6 +164,17 @@ def connected(address: str | None, cores: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Whether anything listens where a cluster is said to be.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), SECONDS_TO_ANSWER).close()
 
 
 @contextmanager

@@ -26,6 +26,7 @@ class Squaring:
         exhausted: task at which memory runs out.
         absent: whether no worker can be made.
         together: workers that must have come before any goes on.
+        seconds: that a task takes.
         chunk: as `Recipe`.
     """
 
@@ -36,6 +37,7 @@ class Squaring:
     exhausted: int | None = None
     absent: bool = False
     together: int = 1
+    seconds: float = 0.0
     chunk: int = 4
 
     def worker(self, secret: bytes) -> SquaringWorker:
@@ -51,6 +53,7 @@ class SquaringWorker:
 
     def run(self, tasks: Iterable[int]) -> Iterator[tuple[int, int]]:
         for task in tasks:
+            time.sleep(self.recipe.seconds)
             met = self.recipe.folder / f"met-{task}"
             if task in self.recipe.dies_at and (self.recipe.always or not met.exists()):
                 met.touch()
